@@ -52,7 +52,7 @@ def batch_norm_forward(x: Array, gamma: Array, beta: Array, epsilon: float = 1e-
     mean = sum_over_pixels(x) / n
     y = x - mean
     var = sum_over_pixels(y * y) / n  # of the centred values: E[x^2] - mean^2 would cancel
-    inv_std = 1 / get_array_module(x).sqrt(var + epsilon)
+    inv_std = 1 / get_array_module(x).sqrt(var + float(epsilon))
     y *= gamma * inv_std
     y += beta
     return y, BatchNormSaved(x, gamma, mean, var, inv_std)
@@ -89,7 +89,7 @@ def batch_norm_inference_forward(
     x, y [..., C], float32 or float64; the others [C] of the same dtype. Raises ValueError.
     """
     check_batch_norm(x, gamma=gamma, beta=beta, moving_mean=moving_mean, moving_variance=moving_variance)
-    inv_std = 1 / get_array_module(x).sqrt(moving_variance + epsilon)
+    inv_std = 1 / get_array_module(x).sqrt(moving_variance + float(epsilon))
     y = x - moving_mean
     y *= gamma * inv_std
     y += beta

@@ -10,7 +10,7 @@ from ..backend import Array
 Pair: TypeAlias = tuple[int, int]
 FLOATS = ("float32", "float64")
 IMAGES = ("N", "H", "W", "C")
-CHANNELS_LAST = ("...", "C")
+CHANNELS_LAST = ("N", "...", "C")
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
@@ -19,15 +19,14 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 
 def check_array(name: str, value: Any, axes: tuple[str, ...]) -> None:
-    """`value` must be a float32 or float64 array with these axes; ("...", "C") allows one or more of any kind before C."""
+    """`value` must be a float32 or float64 array with these axes; ("N", "...", "C") allows any number between N and C."""
     wanted = f"[{', '.join(axes)}]"
     if not (hasattr(value, "shape") and hasattr(value, "dtype")):
         raise TypeError(f"{name} must be an array {wanted}, not {type(value).__name__}")
-    fits = value.ndim >= len(axes) if axes[0] == "..." else value.ndim == len(axes)
+    fits = value.ndim >= len(axes) - 1 if "..." in axes else value.ndim == len(axes)
     if not fits:
-        raise ValueError(
-            f"{name} must be of rank {len(axes)}{' or more' * (axes[0] == '...')}, {wanted}; its shape is {shape_text(value.shape)}"
-        )
+        rank = f"{len(axes) - 1} or more" if "..." in axes else str(len(axes))
+        raise ValueError(f"{name} must be of rank {rank}, {wanted}; its shape is {shape_text(value.shape)}")
     if value.dtype.name not in FLOATS:
         raise ValueError(
             f"{name} must be float32 or float64, not {value.dtype}: convert it, for example {name}.astype(numpy.float32)"
@@ -44,8 +43,10 @@ def check_like(name: str, value: Any, shape: tuple[int, ...], dtype: Any, becaus
         raise ValueError(f"{name} is {value.dtype}, but must be {dtype}, {because}")
 
 
-def check_gradient(dy: Array, shape: tuple[int, ...], dtype: Any) -> None:
-    """The upstream gradient has the shape and dtype of the output it belongs to."""
+def check_gradient(dy: Array, shape: tuple[int, ...], dtype: Any = None) -> None:
+    """The upstream gradient has the shape and dtype of the output it belongs to (dtype=None: any of the two floats)."""
+    if dtype is None:
+        dtype = dy.dtype if getattr(dy, "dtype", None) in FLOATS else FLOATS[0]
     check_like("dy", dy, shape, dtype, "as the output y it is the gradient of")
 
 

@@ -47,7 +47,7 @@ def max_pool2d_forward(
 def max_pool2d_backward(dy: Array, saved: MaxPool2DSaved) -> Array:
     """dy [N, OH, OW, C] -> dx [N, H, W, C]. On a tie the first maximum in row order takes all, as in PyTorch."""
     winner, (n, h, w, c), win = saved
-    check_gradient(dy, winner.shape, dy.dtype)
+    check_gradient(dy, winner.shape)
     (top, bottom), (left, right) = win.pads
     dx = get_array_module(dy).zeros((n, top + h + bottom, left + w + right, c), dy.dtype)
     for i, j, rows, cols in win.taps():

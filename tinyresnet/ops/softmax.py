@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import Array, get_array_module, op
-from .checks import check_array, shape_text
+from .checks import FLOATS, check_array, shape_text
 
 
 @op
@@ -64,7 +64,8 @@ def softmax_cross_entropy_forward(
     log_p = z - xp.log(xp.exp(z).sum(-1, keepdims=True))
     onehot = (labels[..., None] == xp.arange(k)).astype(logits.dtype)  # [..., K]
     onehot /= onehot.sum(-1, keepdims=True)  # 1, or 0/0 for a label that is no class
-    targets = onehot * (1 - label_smoothing) + label_smoothing / k
+    s = float(label_smoothing)
+    targets = onehot * (1 - s) + s / k
     loss = -(targets * log_p).sum() / rows(logits)
     return loss, SoftmaxCrossEntropySaved(xp.exp(log_p), targets)
 
@@ -73,10 +74,12 @@ def softmax_cross_entropy_forward(
 def softmax_cross_entropy_backward(dy: Any, saved: SoftmaxCrossEntropySaved) -> Array:
     """dy, the gradient of the loss (a number, mostly 1) -> dlogits [..., K] = (p - t) * dy / rows."""
     p, t = saved
-    if getattr(dy, "shape", ()) != ():
-        raise ValueError(f"dy must be a number, as the loss is one, but its shape is {shape_text(dy.shape)}")
     if hasattr(dy, "dtype"):
+        if dy.shape != () or dy.dtype.name not in FLOATS:
+            raise ValueError(f"dy must be one number, a float as the loss is, not {dy.dtype} of shape {shape_text(dy.shape)}")
         dy = dy.astype(p.dtype)  # a NumPy float64 number would make float32 gradients float64
+    elif not isinstance(dy, (int, float)):
+        raise TypeError(f"dy must be a number, as the loss is one, not {type(dy).__name__}")
     dlogits: Array = (p - t) * (dy / rows(p))
     return dlogits
 

@@ -26,5 +26,5 @@ def squeeze_forward(x: Array) -> tuple[Array, SqueezeSaved]:
 @op
 def squeeze_backward(dy: Array, saved: SqueezeSaved) -> Array:
     """dy [N, C] -> dx [N, 1, 1, C]."""
-    check_gradient(dy, (saved.shape[0], saved.shape[3]), dy.dtype)
+    check_gradient(dy, (saved.shape[0], saved.shape[3]))
     return dy.reshape(saved.shape)

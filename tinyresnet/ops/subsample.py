@@ -30,7 +30,7 @@ def subsample_forward(x: Array, factor: int) -> tuple[Array, SubsampleSaved]:
 def subsample_backward(dy: Array, saved: SubsampleSaved) -> Array:
     """dy -> dx [N, H, W, C]: zero wherever a pixel was dropped."""
     (n, h, w, c), factor = saved
-    check_gradient(dy, (n, -(-h // factor), -(-w // factor), c), dy.dtype)
+    check_gradient(dy, (n, -(-h // factor), -(-w // factor), c))
     dx: Array = get_array_module(dy).zeros(saved.shape, dy.dtype)
     dx[:, ::factor, ::factor] = dy
     return dx

@@ -139,7 +139,7 @@ def _update_moving_averages(sc: VariableScope, decay: float, count: int, mean: A
     unbiased = var * (count / max(count - 1, 1))  # count: values per channel
     for leaf, batch in (("moving_mean", mean), ("moving_variance", unbiased)):
         moving = sc.variables[f"{sc.name}/{leaf}"]
-        sc.update(leaf, moving - (moving - batch) * (1 - decay))
+        sc.update(leaf, moving - (moving - batch) * (1 - float(decay)))
 
 
 @add_arg_scope
