@@ -89,6 +89,14 @@ class _Stride:
         return stride
 
 
+def _checked_blocks(blocks: Sequence[Block]) -> Sequence[Block]:
+    if not isinstance(blocks, Sequence) or not all(isinstance(block, Block) for block in blocks):
+        raise TypeError(
+            f"blocks must be a list of Block(scope, unit_fn, args), as resnet_v2_block makes them, not {blocks!r:.200}"
+        )
+    return blocks
+
+
 @add_arg_scope
 def stack_blocks_dense(
     net: Array,
@@ -106,7 +114,7 @@ def stack_blocks_dense(
     Raises ValueError if output_stride cannot be reached.
     """
     stride, back = _Stride(output_stride), Chain()
-    for block in blocks:
+    for block in _checked_blocks(blocks):
         with variable_scope(block.scope, "block") as sc:
             block_stride, block_back = 1, Chain()
             for i, unit in enumerate(block.args):

@@ -85,6 +85,15 @@ def _conv2d(inputs: Array, num_outputs: int, kernel: Pair, stride: Any, padding:
     return net, pullback(back, net)
 
 
+def _checked_layer(name: str, result: Any) -> Layer:
+    """A function that a caller passes in is a layer as well; one that gives an array alone has no way back."""
+    if not (isinstance(result, tuple) and len(result) == 2 and (result[1] is None or callable(result[1]))):
+        raise TypeError(
+            f"{name} must be a layer, which returns (net, back), as slim.relu does; it returned {type(result).__name__}"
+        )
+    return result[0], result[1]
+
+
 @add_arg_scope
 def conv2d(
     inputs: Array,
@@ -126,11 +135,11 @@ def conv2d(
             net = back.then(batch_norm(net, **{"activation_fn": activation_fn, **(normalizer_params or {})}))
             activation_fn = None
         elif normalizer_fn is not None:
-            net = back.then(normalizer_fn(net, **(normalizer_params or {})))
+            net = back.then(_checked_layer("normalizer_fn", normalizer_fn(net, **(normalizer_params or {}))))
         elif biases_initializer is not None:
             net = back.then(bias_add(net, biases_initializer, biases_regularizer, trainable))
         if activation_fn is not None:
-            net = back.then(activation_fn(net))
+            net = back.then(_checked_layer("activation_fn", activation_fn(net)))
         return collect_named_outputs(outputs_collections, sc.name, net, back)
 
 
@@ -196,7 +205,7 @@ def batch_norm(
         back = Chain()
         net = back.then((net, pullback(norm_back, net)))
         if activation_fn is not None:
-            net = back.then(activation_fn(net))
+            net = back.then(_checked_layer("activation_fn", activation_fn(net)))
         return collect_named_outputs(outputs_collections, sc.name, net, back)
 
 

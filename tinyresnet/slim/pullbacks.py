@@ -9,6 +9,7 @@ from ..backend import Array, backward_overrides, warn_of_ended
 from ..ops.checks import check_like
 from .end_points import gradient_passes
 from .variable_scope import current_scope, recording
+from .variables import Variables
 
 Back: TypeAlias = Callable[[Any], Any]  # d(output) -> d(inputs)
 
@@ -21,7 +22,7 @@ class Pullback:
         self._shape, self._dtype, self._alias = output.shape, output.dtype, alias
         self._uses = backward_overrides()
         scope = current_scope()
-        self._gradients = scope.variables.gradients if scope else {}
+        self._store = scope.variables if scope else Variables()
 
     def __call__(self, d_output: Array) -> Any:
         """d(output), of the output's shape and dtype -> d(inputs); gradients of variables are added to their store.
@@ -38,12 +39,12 @@ class Pullback:
         warn_of_ended(self._uses)
         gradient_passes(self._alias, d_output)
         back, self._back = self._back, None
-        before = dict(self._gradients)
+        before = dict(self._store.gradients)
         try:
             return back(d_output)
         except BaseException:
-            self._gradients.clear()
-            self._gradients.update(before)
+            self._store.gradients.clear()
+            self._store.gradients.update(before)
             raise
 
 
