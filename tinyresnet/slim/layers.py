@@ -12,7 +12,7 @@ from .. import ops
 from ..backend import Array, get_array_module
 from ..ops.checks import CHANNELS_LAST, IMAGES, Pair, check_array, positive_int, positive_pair, shape_text
 from ..ops.windows import Pads
-from .arg_scope import add_arg_scope
+from .arg_scope import add_arg_scope, current_arg_scope
 from .initializers import Initializer, L2Regularizer, ones_initializer, xavier_initializer, zeros_initializer
 from .pullbacks import Chain, pullback
 from .variable_scope import VariableScope, current_scope, variable_scope
@@ -66,14 +66,9 @@ def bias_add(
     return net, pullback(back, net)
 
 
-def _conv2d(inputs: Array, num_outputs: int, kernel: Pair, stride: Any, padding: Any, rate: Any, initializer: Initializer,
-            regularizer: L2Regularizer | None, trainable: bool) -> Layer:  # fmt: skip
-    """The convolution alone, with the `weights` [KH, KW, C, K] of the scope this is called in."""
-    sc = current_scope()
-    assert sc is not None
-    shape = (*kernel, inputs.shape[-1], num_outputs)
-    weights = sc.variable("weights", shape, initializer, inputs.dtype, trainable=trainable, regularizer=regularizer)
-    net, saved = ops.conv2d_forward(inputs, weights, stride=stride, rate=rate, padding=padding)
+def _convolve(sc: VariableScope, inputs: Array, weights: Array, **geometry: Any) -> Layer:
+    """The convolution alone, with the `weights` [KH, KW, C, K] of scope sc. geometry: stride, rate, padding."""
+    net, saved = ops.conv2d_forward(inputs, weights, **geometry)
     if inputs is sc.stop_gradient and isinstance(saved, ops.Conv2DSaved):
         saved = saved._replace(input_gradient=False)
 
@@ -92,6 +87,12 @@ def _checked_layer(name: str, result: Any) -> Layer:
             f"{name} must be a layer, which returns (net, back), as slim.relu does; it returned {type(result).__name__}"
         )
     return result[0], result[1]
+
+
+def _nothing_between(params: dict[str, Any]) -> bool:
+    """Whether nobody asks for what lies between conv2d's batch norm and its activation: another activation, or an end point."""
+    said = {**current_arg_scope().get(batch_norm, {}), **params}
+    return "activation_fn" not in said and "outputs_collections" not in said
 
 
 @add_arg_scope
@@ -124,18 +125,21 @@ def conv2d(
     with variable_scope(scope, "Conv", reuse) as sc:
         check_array("inputs", inputs, IMAGES)
         _check_data_format(data_format)
-        num_outputs, kernel = positive_int("num_outputs", num_outputs), positive_pair("kernel_size", kernel_size)
-        back = Chain()
-        net = back.then(
-            _conv2d(
-                inputs, num_outputs, kernel, stride, padding, rate, weights_initializer, weights_regularizer, trainable
-            )
+        kernel = positive_pair("kernel_size", kernel_size)
+        shape = (*kernel, inputs.shape[-1], positive_int("num_outputs", num_outputs))
+        weights = sc.variable(
+            "weights", shape, weights_initializer, inputs.dtype, trainable=trainable, regularizer=weights_regularizer
         )
-        if normalizer_fn is batch_norm:  # with the activation inside, which is one op where it is a ReLU
-            net = back.then(batch_norm(net, **{"activation_fn": activation_fn, **(normalizer_params or {})}))
+        back = Chain()
+        net = back.then(_convolve(sc, inputs, weights, stride=stride, rate=rate, padding=padding))
+        params = dict(normalizer_params or {})
+        if normalizer_fn is batch_norm and _nothing_between(
+            params
+        ):  # one layer, so that batch norm and ReLU can be one op
+            net = back.then(batch_norm(net, activation_fn=activation_fn, **params))
             activation_fn = None
         elif normalizer_fn is not None:
-            net = back.then(_checked_layer("normalizer_fn", normalizer_fn(net, **(normalizer_params or {}))))
+            net = back.then(_checked_layer("normalizer_fn", normalizer_fn(net, **params)))
         elif biases_initializer is not None:
             net = back.then(bias_add(net, biases_initializer, biases_regularizer, trainable))
         if activation_fn is not None:
