@@ -20,7 +20,7 @@ def read_version() -> str:
 
 
 NUMBA = ["numba>=0.61"]
-TRAIN = ["safetensors>=0.4", "tqdm>=4.66", "pillow>=10"]
+TRAIN = ["safetensors>=0.4", "tqdm>=4.66", "pillow>=10", "threadpoolctl>=3"]
 PLOT = ["matplotlib>=3.9"]
 NOTEBOOKS = ["jupytext>=1.16", "nbconvert>=7.16", "ipykernel>=6.29", *NUMBA, *TRAIN, *PLOT]
 DOCS = ["markdown-it-py>=3", "pygments>=2.17", *PLOT]
@@ -28,7 +28,6 @@ TEST = [
     "pytest>=8",
     "hypothesis>=6.100",
     "build>=1.2",
-    "threadpoolctl>=3",
     "setuptools>=77",
     "torch==2.13.0",
     # Plain, without the CUDA toolkit: the tests read its signatures and need no GPU for that. There is none for macOS.

@@ -27,8 +27,9 @@ def require(module: str, extra: str) -> Any:
     """
     top = module.partition(".")[0]
     try:
-        return importlib.import_module(module)
+        importlib.import_module(top)
     except ModuleNotFoundError as error:
         if error.name != top:
             raise
         raise MissingExtra(extra, PACKAGE_OF.get(top, top)) from error
+    return importlib.import_module(module)

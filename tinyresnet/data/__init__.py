@@ -47,8 +47,10 @@ def fashion_mnist() -> FashionMNIST:
     """
     with files(__name__).joinpath(FASHION_MNIST_FILE).open("rb") as file:
         try:
-            with np.load(file, allow_pickle=False) as arrays:
-                found = {name: arrays[name] for name in arrays.files}
+            arrays = np.load(file, allow_pickle=False)
+            if not isinstance(arrays, np.lib.npyio.NpzFile):
+                raise ValueError("it is an .npy file, of one array")
+            found = {name: arrays[name] for name in arrays.files}
         except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{FASHION_MNIST_FILE} is damaged, install tinyresnet again: {error}") from error
     check_arrays(found)

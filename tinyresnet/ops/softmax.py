@@ -76,7 +76,9 @@ def softmax_cross_entropy_backward(dy: Any, saved: SoftmaxCrossEntropySaved) -> 
     p, t = saved
     if hasattr(dy, "dtype"):
         if dy.shape != () or dy.dtype.name not in FLOATS:
-            raise ValueError(f"dy must be one number, a float as the loss is, not {dy.dtype} of shape {shape_text(dy.shape)}")
+            raise ValueError(
+                f"dy must be one number, a float as the loss is, not {dy.dtype} of shape {shape_text(dy.shape)}"
+            )
         dy = dy.astype(p.dtype)  # a NumPy float64 number would make float32 gradients float64
     elif not isinstance(dy, (int, float)):
         raise TypeError(f"dy must be a number, as the loss is one, not {type(dy).__name__}")
