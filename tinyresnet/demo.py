@@ -211,8 +211,8 @@ def run(
     out            a folder, made if it is missing; `training.png` in it is replaced
     limit          train on the first so many of the 6000 pictures only (None: all)
 
-    Raises ValueError for other arguments and MissingExtra if tqdm, threadpoolctl or matplotlib is missing, both before anything is printed or
-    made; WrongGradient if a gradient check fails; FloatingPointError if the loss is no longer a number.
+    Raises ValueError for other arguments and MissingExtra if tqdm, threadpoolctl or matplotlib is missing, both before anything
+    is printed or made; WrongGradient if a gradient check fails; FloatingPointError if the loss is no longer a number.
     """
     train_images, train_labels, test_images, test_labels = fashion_mnist()
     count = len(train_images) if limit is None else _integer_up_to("limit", limit, len(train_images))
