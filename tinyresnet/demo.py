@@ -69,10 +69,8 @@ def small_resnet(images: Array, variables: Variables, is_training: bool) -> tupl
         # And 20 times its weight decay: 6000 pictures are sooner known by heart than a million.
         arg_scope(resnet_arg_scope(weight_decay=0.002, batch_norm_decay=0.9)),
     ):
-        # No batch norm and no ReLU yet: each unit of a ResNet v2 begins with both.
-        net, root_back = conv2d(
-            images, 16, 3, stride=2, normalizer_fn=None, activation_fn=None, scope="root"
-        )  # 28x28 -> 14x14
+        # 28x28 -> 14x14. No batch norm and no ReLU yet: each unit of a ResNet v2 begins with both.
+        net, root_back = conv2d(images, 16, 3, stride=2, normalizer_fn=None, activation_fn=None, scope="root")
         logits, _, resnet_back = resnet_v2(
             net,
             blocks,

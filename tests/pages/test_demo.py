@@ -195,7 +195,7 @@ def test_three_steps_are_pytorchs_sgd() -> None:
         }
         decayed = [theirs[name] for name in theirs if name.endswith("/weights")]
         others = [theirs[name] for name in theirs if not name.endswith("/weights")]
-        sgd = torch.optim.SGD([{"params": decayed, "weight_decay": 1e-4}, {"params": others}], lr=0.05, momentum=0.9)
+        sgd = torch.optim.SGD([{"params": decayed, "weight_decay": 0.002}, {"params": others}], lr=0.05, momentum=0.9)
         for _ in range(3):
             demo.training_step(x, labels[:8], variables, velocity, learning_rate=0.05, momentum=0.9)
             for name, parameter in theirs.items():
