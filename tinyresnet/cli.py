@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser(
         "demo", help="check every gradient, train a small ResNet on Fashion-MNIST, draw curves and mistakes"
     )
-    show.add_argument("--epochs", type=int, default=12, help="passes through the pictures (default: %(default)s)")
+    show.add_argument("--epochs", type=int, default=15, help="passes through the pictures (default: %(default)s)")
     show.add_argument("--batch-size", type=int, default=64, help="pictures a step (default: %(default)s)")
     show.add_argument("--learning-rate", type=float, default=0.1, help="of the first step (default: %(default)s)")
     show.add_argument("--momentum", type=float, default=0.9, help="0 to less than 1 (default: %(default)s)")

@@ -1,6 +1,6 @@
 """A small ResNet learns to tell clothes apart, in plain NumPy: the shortest training loop that is a real one.
 
-Read it from the bottom of a step upwards: `small_resnet` is the net, `training_step` teaches it one batch, `train` goes through
+Read it from the top: `small_resnet` is the net, `training_step` teaches it one batch, `train` goes through
 the pictures again and again, and `run` is the command `tinyresnet demo`: it checks every gradient first and draws the result last.
 """
 

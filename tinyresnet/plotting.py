@@ -98,7 +98,7 @@ def _draw_accuracies(axes: Any, train: Sequence[float], test: Sequence[float]) -
     )
     axes.set(title="accuracy", xlabel="epoch", ylabel="share of pictures named right")
     axes.set_ylim(top=1)
-    axes.legend(loc="best", frameon=False)
+    axes.legend(loc="best", edgecolor="none", framealpha=1)
     _tidy(axes)
 
 

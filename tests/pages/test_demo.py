@@ -69,6 +69,28 @@ def test_a_wrong_gradient_stops_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_it_keeps_blas_to_one_thread_and_gives_the_others_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On a busy machine two threads of OpenBLAS make a step ten times as long."""
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+
+    def threads() -> list[int]:
+        return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+
+    inside: list[int] = []
+
+    def table() -> SimpleNamespace:
+        inside.extend(threads())
+        return SimpleNamespace(passed=False)
+
+    monkeypatch.setattr(demo, "gradient_table", table)
+    with threadpoolctl.threadpool_limits(limits=2, user_api="blas"):
+        before = threads()
+        with pytest.raises(demo.WrongGradient):
+            demo.run(out=tmp_path / "out")
+        assert threads() == before
+    assert inside == [1] * len(before)
+
+
 BAD = [
     ({"epochs": 0}, "epochs must be an integer >= 1, not 0"),
     ({"epochs": 1.5}, "epochs must be an integer >= 1, not 1.5"),
@@ -116,7 +138,7 @@ def test_an_out_that_cannot_be_is_refused(out: str, tmp_path: Path, capsys: pyte
     assert (tmp_path / "a_file").read_text() == "mine"
 
 
-@pytest.mark.parametrize(("package", "extra"), [("tqdm", "train"), ("matplotlib", "plot")])
+@pytest.mark.parametrize(("package", "extra"), [("tqdm", "train"), ("threadpoolctl", "train"), ("matplotlib", "plot")])
 def test_a_missing_extra_is_named_before_anything_happens(
     package: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
