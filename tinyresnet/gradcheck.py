@@ -162,6 +162,15 @@ def _projection(slope: _Slope, k: int, name: str, ours: Array, rng: np.random.Ge
     return ArgumentReport(name, status, error, None, projected, numeric, 0, note)
 
 
+def _checked_result(result: Any) -> tuple[Any, Callable[[Any], Any]]:
+    if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
+        what = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
+        raise TypeError(
+            f"fn must return (y, back), where back(dy) gives the gradients; it returned {what} without a back to call"
+        )
+    return result[0], result[1]
+
+
 def _as_gradients(given: Any, arrays: list[Array]) -> list[Any]:
     gradients = list(given) if isinstance(given, (tuple, list)) else [given]
     if len(gradients) != len(arrays):
@@ -210,7 +219,7 @@ def check_gradients(
         raise ValueError(f"{', '.join(empty)}: an empty array has no gradient to check")
     inputs = [np.array(to_host(a), dtype=np.float64) for a in arrays]
     before = [a.copy() for a in inputs]
-    y, back = fn(*map(to_device, inputs))
+    y, back = _checked_result(fn(*map(to_device, inputs)))
     rng = np.random.default_rng(
         [seed, 1]
     )  # not the stream of a caller who drew the arrays by default_rng(seed): dy == x proves little
