@@ -263,3 +263,15 @@ def test_bias_add_belongs_to_a_scope(backend: Any) -> None:
 def test_a_layers_name_is_exported() -> None:
     assert {"conv2d", "batch_norm", "max_pool2d", "softmax", "arg_scope", "add_arg_scope", "variable_scope", "l2_regularizer",
             "variance_scaling_initializer", "collect_named_outputs"} <= set(slim.__all__)  # fmt: skip
+
+
+def test_a_regularizer_that_is_none_is_refused_and_leaves_nothing() -> None:
+    variables = Variables()
+    with (
+        pytest.raises(
+            TypeError, match=r"regularizer of outer/net/weights must be None or l2_regularizer\(scale\), not 0.1"
+        ),
+        variable_scope("outer", variables=variables),
+    ):
+        conv2d(np.zeros((1, 3, 3, 2), "float32"), 2, 1, weights_regularizer=0.1, scope="net")  # type: ignore[arg-type]
+    assert not variables

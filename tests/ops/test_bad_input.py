@@ -120,10 +120,11 @@ def test_one_number_for_each_channel(
         (ones(3, 3, 3), ValueError, ("w", "[3, 3, 3]", "4")),
         (KERNEL.astype("float32"), ValueError, ("w", "float32", "float64")),
         (KERNEL.astype("int32"), ValueError, ("w", "int32", "float")),
-        (ones(0, 3, 3, 4), ValueError, ("w", "[0, 3, 3, 4]", "1x1")),
+        (ones(0, 3, 3, 4), ValueError, ("w", "[0, 3, 3, 4]", "at least one entry")),
+        (ones(3, 3, 3, 0), ValueError, ("w", "[3, 3, 3, 0]", "at least one entry")),
         ([[[[1.0]]]], TypeError, ("w", "list")),
     ],
-    ids=["channels", "rank", "float32", "int32", "empty", "list"],
+    ids=["channels", "rank", "float32", "int32", "no kernel", "no outputs", "list"],
 )
 def test_weights(w: Any, error: type[Exception], says: tuple[str, ...], backend: Any) -> None:
     refused(backend, "conv2d_forward", IMAGES, w, error=error, says=says)

@@ -73,8 +73,8 @@ def conv2d_forward(
         )
     if w.dtype != x.dtype:
         raise ValueError(f"w is {w.dtype}, but x is {x.dtype}: they must be of one dtype")
-    if min(kh, kw) < 1:
-        raise ValueError(f"w must have a kernel of at least 1x1, but its shape is {shape_text(w.shape)}")
+    if min(w.shape) < 1:
+        raise ValueError(f"w must have at least one entry along each axis, but its shape is {shape_text(w.shape)}")
     win = windows(x.shape, (kh, kw), stride, rate, padding)
     col = im2col(x, win)  # [N, OH, OW, KH, KW, C]
     y = col.reshape(-1, kh * kw * c) @ w.reshape(-1, k)  # [N*OH*OW, K]

@@ -93,7 +93,9 @@ class Variables(MutableMapping[str, Array]):
         self._arrays[name] = array
 
     def describe(self, name: str, *, trainable: bool, regularizer: L2Regularizer | None) -> None:
-        """What the layer that uses the variable says about it."""
+        """What the layer that uses the variable says about it. Raises TypeError for a regularizer that is none."""
+        if not (regularizer is None or hasattr(regularizer, "loss")):
+            raise TypeError(f"the regularizer of {name} must be None or l2_regularizer(scale), not {regularizer!r}")
         (self._untrained.discard if trainable else self._untrained.add)(name)
         if regularizer is not None:
             self.regularizers[name] = regularizer
