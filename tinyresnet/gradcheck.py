@@ -129,7 +129,7 @@ def _every_entry(slope: _Slope, k: int) -> tuple[Array, Array]:
 
 def _judged(difference: float, largest: float, tolerance: float, noise: float) -> tuple[str, float, str]:
     """status, error, note. A gradient that rounding could hide a mistake of a thousandth in is no ground to judge on."""
-    if difference > max(tolerance * largest, noise):
+    if not difference <= max(tolerance * largest, noise):  # so that a NaN is wrong too
         return "WRONG", difference / largest, ""
     if largest <= 1000 * noise:
         return (
@@ -217,9 +217,18 @@ def check_gradients(
     empty = [name for name, a in zip(names, arrays, strict=True) if not np.size(a)]
     if empty:
         raise ValueError(f"{', '.join(empty)}: an empty array has no gradient to check")
+    if not 0 < tolerance < 1:
+        raise ValueError(f"tolerance must be a number between 0 and 1, not {tolerance!r}")
+    for name, a in zip(names, map(to_host, arrays), strict=True):
+        if a.dtype.kind not in "fiu" or not np.isfinite(a).all():
+            raise ValueError(f"{name} must have real, finite entries to take finite differences at; it is {a.dtype}")
     inputs = [np.array(to_host(a), dtype=np.float64) for a in arrays]
     before = [a.copy() for a in inputs]
     y, back = _checked_result(fn(*map(to_device, inputs)))
+    if not np.isfinite(to_host(y)).all() or np.iscomplexobj(to_host(y)):
+        raise ValueError(
+            "fn must give a y of real, finite entries at these arrays: nothing can be compared with the others"
+        )
     rng = np.random.default_rng(
         [seed, 1]
     )  # not the stream of a caller who drew the arrays by default_rng(seed): dy == x proves little

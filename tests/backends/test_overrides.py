@@ -117,6 +117,22 @@ def test_the_whole_resnet_trains_on_an_override() -> None:
     assert len(calls) == 9  # conv1, the shortcut, three a unit, logits
 
 
+@pytest.mark.parametrize("dw", [None, np.ones(3), np.ones((7, 7, 3, 64), "float32")])
+def test_a_gradient_that_does_not_fit_its_variable_is_refused_and_nothing_is_kept(dw: Any) -> None:
+    def wrong(dy: Any, saved: Any) -> Any:
+        dx, right = ops.conv2d_backward(dy, saved)
+        return (dx, dw) if right.shape == (7, 7, 3, 64) else (dx, right)
+
+    variables = tinyresnet.Variables()
+    with use(conv2d_backward=wrong):
+        net, _, back = small_net(RNG.standard_normal((2, 32, 32, 3)), variables)
+        with pytest.raises(
+            (TypeError, ValueError), match=r"the gradient of net/conv1/weights .*\[7, 7, 3, 64\]|float64"
+        ):
+            back(RNG.standard_normal(net.shape))
+    assert variables.gradients == {}
+
+
 # ---- forward inside `use`, back outside --------------------------------------------------------------------------------
 def test_back_outside_the_use_of_its_forward_is_noticed_and_said_once() -> None:
     images = RNG.standard_normal((2, 32, 32, 3))

@@ -105,6 +105,10 @@ def test_an_input_written_to_is_said() -> None:
     ("call", "message"),
     [
         (lambda x: check_gradients(relu(), x, mode="half"), "mode must be"),
+        (lambda x: check_gradients(relu(), x, tolerance=float("nan")), "tolerance must be a number between 0 and 1"),
+        (lambda x: check_gradients(relu(), x * np.nan), "argument 0 must have real, finite entries"),
+        (lambda x: check_gradients(relu(), x * 1j), "argument 0 must have real, finite entries"),
+        (lambda x: check_gradients(lambda a: (a * np.inf, lambda dy: dy), x), "fn must give a y of"),
         (lambda x: check_gradients(relu()), "at least one array"),
         (lambda x: check_gradients(relu(), x[:0]), "empty array"),
         (lambda x: check_gradients(relu(), x, names=("a", "b")), "names must have one name for each of the 1 arrays"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array, get_array_module, to_device
-from ..ops.checks import FLOATS
+from ..ops.checks import FLOATS, check_like
 from .initializers import Initializer, L2Regularizer, Shape
 
 NOT_TRAINED = ("/moving_mean", "/moving_variance")
@@ -106,8 +106,10 @@ class Variables(MutableMapping[str, Array]):
         self.replace(name, to_device(initializer(shape, rng).astype(dtype)))
 
     def add_gradient(self, name: str, gradient: Array) -> None:
-        """Adds up; a variable that is not trained takes none."""
+        """Adds up; a variable that is not trained takes none. Raises for a gradient that is not of the variable's shape and dtype."""
         if name not in self._untrained:
+            variable = self._arrays[name]
+            check_like(f"the gradient of {name}", gradient, variable.shape, variable.dtype, "as the variable")
             before = self.gradients.get(name)
             self.gradients[name] = gradient if before is None else before + gradient
 
