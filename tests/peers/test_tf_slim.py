@@ -10,7 +10,7 @@ import pytest
 
 from tests.peers.tf_slim import ours, seeded
 from tests.peers.tf_slim.compare import ALLOWED, compare, compare_group, failed_groups, failures
-from tinyresnet import ops, resnet_utils, resnet_v2, slim, to_device, use, use_backend
+from tinyresnet import get_array_module, ops, resnet_utils, resnet_v2, slim, to_device, use, use_backend
 
 FIXTURES = pathlib.Path(__file__).parent / "tf_slim" / "fixtures"
 
@@ -63,10 +63,10 @@ def test_resnet_v2_50_in_float64(backend: Any) -> None:
 
 @pytest.mark.slow
 def test_resnet_v2_50_in_float32(backend: Any) -> None:
-    """Logits, moving averages and regularization loss; and gradients that are off by no more than TF-Slim's own are.
+    """Logits, moving averages and regularization loss; and gradients off by no more than twice what TF-Slim's own are.
 
-    Among 20 million ReLU inputs, hundreds are so near 0 that rounding decides whether they pass. In a net this deep that makes
-    percents of a gradient, in TF-Slim as here, so the float64 run is what both are measured by.
+    Some twenty of 14 million ReLU inputs are so near 0 that rounding decides whether they pass. That makes up to 2 % of a
+    gradient, in TF-Slim as here, so the float64 run is what both are measured by; the next test takes the cause away.
     """
     meta, recorded = meta_of(RESNET_50, "float32, training"), seeded.unpack(RESNET_50, "float32, training")
     result, theirs = ours.run_net(meta), recorded.pop("gradients")
@@ -84,6 +84,28 @@ def test_resnet_v2_50_in_float32(backend: Any) -> None:
     )
     our_error, their_error = np.median(errors, axis=0)
     assert our_error < 2 * their_error
+
+
+@pytest.mark.slow
+def test_resnet_v2_50_gradients_in_float32_once_the_relus_decide_alike(backend: Any) -> None:
+    """With the float64 run's decisions at every ReLU, the float32 gradients keep to what float32 is allowed."""
+    meta, passes = meta_of(RESNET_50, "float64, training"), []
+
+    def remember(x: Any) -> Any:
+        passes.append(x > 0)
+        return ops.relu_forward(x)
+
+    def repeat(x: Any) -> Any:
+        xp, tiny = get_array_module(x), np.finfo(np.float32).tiny
+        return ops.relu_forward(xp.where(passes.pop(0), xp.maximum(x, tiny), xp.minimum(x, 0)).astype(x.dtype))
+
+    with use(relu_forward=remember):
+        ours.run_net(meta)
+    assert len(passes) == 49  # three a unit, and postnorm
+    with use(relu_forward=repeat):
+        result = ours.run_net({**meta, "dtype": "float32"})
+    exact = seeded.unpack(RESNET_50, "float64, training")["gradients"]
+    assert failures(compare_group("gradients", result.groups["gradients"], exact)) == []
 
 
 def test_inference_leaves_the_moving_averages_alone() -> None:
