@@ -37,7 +37,7 @@ a { color: #0059a8; } img { max-width: 100%; }
 code, pre { font-family: ui-monospace, "DejaVu Sans Mono", Consolas, monospace; font-size: .88em; }
 code { background: #f3f5f7; padding: .1em .25em; border-radius: 3px; } pre code { padding: 0; background: none; }
 pre { background: #f3f5f7; padding: .8rem 1rem; overflow-x: auto; border-radius: 5px; line-height: 1.45; }
-.table { overflow-x: auto; } table { border-collapse: collapse; }
+.table { overflow-x: auto; margin: 1em 0; } table { border-collapse: collapse; }
 th, td { border: 1px solid #d5d9dd; padding: .3rem .6rem; text-align: left; vertical-align: top; }
 th { background: #f3f5f7; }
 """

@@ -181,7 +181,7 @@ def use(**overrides: Implementation) -> Iterator[None]:
     """
     for name, implementation in overrides.items():
         if name not in REFERENCE:
-            near = difflib.get_close_matches(name, REFERENCE, n=3) or sorted(REFERENCE)
+            near = difflib.get_close_matches(name, REFERENCE, n=3, cutoff=0.4) or sorted(REFERENCE)
             raise ValueError(f"use: there is no op named {name!r}; did you mean {', '.join(near)}?")
         if not callable(implementation):
             raise TypeError(f"use: {name} must be a function, not {type(implementation).__name__}")
@@ -260,7 +260,7 @@ def warn_of_ended(then: tuple[Layer, ...]) -> None:
                 f"the forward pass ran inside use({names}=...), but back runs outside it, so that override is not used: "
                 "call back inside the same `with use(...)` block",
                 EndedUseWarning,
-                stacklevel=4,
+                stacklevel=3,  # warn_of_ended, Pullback, and then the line that called back
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -141,6 +142,7 @@ def test_back_outside_the_use_of_its_forward_is_noticed_and_said_once() -> None:
     with pytest.warns(tinyresnet.EndedUseWarning, match=r"use\(conv2d_backward=...\).*back.*inside the same") as said:
         back(RNG.standard_normal(net.shape))
     assert len(said) == 1
+    assert said[0].filename == __file__ and "back(RNG" in Path(__file__).read_text().splitlines()[said[0].lineno - 1]
 
 
 def test_a_bare_layer_notices_too_and_a_nearer_use_does_not_excuse_it() -> None:

@@ -275,3 +275,49 @@ def test_a_regularizer_that_is_none_is_refused_and_leaves_nothing() -> None:
     ):
         conv2d(np.zeros((1, 3, 3, 2), "float32"), 2, 1, weights_regularizer=0.1, scope="net")  # type: ignore[arg-type]
     assert not variables
+
+
+def test_a_forward_that_fails_late_leaves_loaded_variables_without_regularizers() -> None:
+    """What the layers before the failure said of their variables is taken back too."""
+    images = normal(1, 4, 4, 2)
+    loaded = Variables({"net/a/weights": normal(1, 1, 2, 2), "net/b/weights": normal(1, 1, 9, 9)})
+    with pytest.raises(ValueError, match="net/b/weights has shape"), variable_scope("net", variables=loaded):
+        net, _ = conv2d(images, 2, 1, weights_regularizer=slim.l2_regularizer(0.1), trainable=False, scope="a")
+        conv2d(net, 2, 1, scope="b")
+    assert list(loaded) == ["net/a/weights", "net/b/weights"] == list(loaded.trainable)
+    assert loaded.regularized == () and loaded.regularization_loss() == 0
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("activation_fn", "relu", "activation_fn must be a function or None, not 'relu'"),
+        ("normalizer_fn", "bn", "normalizer_fn must be a function or None, not 'bn'"),
+        ("weights_initializer", 0.1, "weights_initializer must be a function or None, not 0.1"),
+        ("weights_initializer", lambda shape, rng: np.zeros(3), r"initializer of outer/net/weights gave shape \[3\]"),
+    ],
+)
+def test_functions_that_are_none_are_refused_and_leave_nothing(argument: str, value: Any, message: str) -> None:
+    variables = Variables()
+    with pytest.raises((TypeError, ValueError), match=message), variable_scope("outer", variables=variables):
+        conv2d(normal(1, 3, 3, 2), 2, 1, scope="net", **{argument: value})
+    assert not variables
+
+
+@pytest.mark.parametrize("functions", [None, conv2d, "conv2d"])
+def test_arg_scope_wants_a_list(functions: Any) -> None:
+    with pytest.raises(TypeError, match="give a list of functions"), arg_scope(functions, stride=2):
+        pass
+
+
+@pytest.mark.parametrize("scope", ["", "/", "net/", "/net", 3])
+def test_a_scope_is_a_name(scope: Any) -> None:
+    with pytest.raises(ValueError, match="scope must be a string"), variable_scope(scope):
+        pass
+
+
+def test_watch_says_what_it_waited_for() -> None:
+    with pytest.raises(TypeError, match="the name of an end point is a string, not 3"), watch(3):  # type: ignore[arg-type]
+        pass
+    with pytest.raises(ValueError, match="no gradient came past 'net'; no back ran inside the block"), watch("net"):
+        pass

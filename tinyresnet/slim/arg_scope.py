@@ -49,6 +49,10 @@ def arg_scope(list_ops_or_scope: Sequence[Callable[..., Any]] | ArgScope, **defa
             )
         scope: ArgScope = list_ops_or_scope
     else:
+        if not isinstance(list_ops_or_scope, (list, tuple)):
+            raise TypeError(
+                f"arg_scope: give a list of functions, [conv2d, ...], or a scope, not {list_ops_or_scope!r}"
+            )
         now = _current.get()
         scope = {**now, **{fn: {**now.get(fn, {}), **_checked(fn, defaults)} for fn in list_ops_or_scope}}
     token = _current.set(scope)

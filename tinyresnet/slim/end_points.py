@@ -13,14 +13,19 @@ from ..backend import Array
 Collect: TypeAlias = "bool | Collection[str]"
 
 
-def _unknown(what: str, names: Collection[str], known: Collection[str]) -> ValueError:
-    lines = []
+def _with_likely(names: Collection[str], known: Collection[str]) -> str:
+    """'n/blok1' (did you mean 'n/block1'?), for each name."""
+    parts = []
     for name in sorted(names):
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-        lines.append(f"{name!r}" + (f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""))
-    return ValueError(
-        f"{what}: no end point named {', '.join(lines)}; there are {len(known)}, from {next(iter(known), 'none')!r} on"
-    )
+        parts.append(f"{name!r}" + (f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""))
+    return ", ".join(parts)
+
+
+def _check_names(what: str, names: Collection[object]) -> None:
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"{what}: the name of an end point is a string, not {name!r}")
 
 
 class EndPoints(dict[str, Array]):
@@ -33,6 +38,7 @@ class EndPoints(dict[str, Array]):
         super().__init__()
         if isinstance(collect, str) or not isinstance(collect, (bool, Collection)):
             raise ValueError(f"collect must be True, False or a list of end-point names, not {collect!r}")
+        _check_names("collect", () if isinstance(collect, bool) else collect)
         self._all = collect is True
         self._names = set() if isinstance(collect, bool) else set(collect)
         self._seen: list[str] = []
@@ -50,7 +56,11 @@ class EndPoints(dict[str, Array]):
         """The plain dict, in order. Raises ValueError if a name was asked for that the net does not have."""
         missing = self._names.difference(self._seen)
         if missing:
-            raise _unknown("collect", missing, list(dict.fromkeys(self._seen)))
+            known = list(dict.fromkeys(self._seen))
+            raise ValueError(
+                f"collect: this net has no end point named {_with_likely(missing, known)}; "
+                f"it has {len(known)}, from {known[0]!r} on"
+            )
         return dict(self)
 
 
@@ -73,6 +83,7 @@ def watch(*names: str) -> Iterator[dict[str, Array]]:
     (Grad-CAM needs just this.) The gradient of an end point that several `back` pass adds up. At the end of the block, raises
     ValueError for a name that no gradient came past: misspelt, not on the way of `back`, or no `back` ran.
     """
+    _check_names("watch", names)
     watching = _Watch(names, _watch.get())
     token = _watch.set(watching)
     try:
@@ -81,7 +92,11 @@ def watch(*names: str) -> Iterator[dict[str, Array]]:
         _watch.reset(token)
     missing = watching.names.difference(watching)
     if missing:
-        raise _unknown("watch (no gradient came past)", missing, list(watching.passed))
+        known = list(watching.passed)
+        others = (
+            f"it came past {len(known)} end points, from {known[0]!r} on" if known else "no back ran inside the block"
+        )
+        raise ValueError(f"watch: no gradient came past {_with_likely(missing, known)}; {others}")
 
 
 def gradient_passes(alias: str | None, d_output: Array) -> None:

@@ -80,6 +80,12 @@ def _convolve(sc: VariableScope, inputs: Array, weights: Array, **geometry: Any)
     return net, pullback(back, net)
 
 
+def _check_functions(**functions: Any) -> None:
+    for name, function in functions.items():
+        if function is not None and not callable(function):
+            raise TypeError(f"{name} must be a function or None, not {function!r}")
+
+
 def _checked_layer(name: str, result: Any) -> Layer:
     """A function that a caller passes in is a layer as well; one that gives an array alone has no way back."""
     if not (isinstance(result, tuple) and len(result) == 2 and (result[1] is None or callable(result[1]))):
@@ -125,6 +131,12 @@ def conv2d(
     with variable_scope(scope, "Conv", reuse) as sc:
         check_array("inputs", inputs, IMAGES)
         _check_data_format(data_format)
+        _check_functions(
+            activation_fn=activation_fn,
+            normalizer_fn=normalizer_fn,
+            weights_initializer=weights_initializer,
+            biases_initializer=biases_initializer,
+        )
         kernel = positive_pair("kernel_size", kernel_size)
         shape = (*kernel, inputs.shape[-1], positive_int("num_outputs", num_outputs))
         weights = sc.variable(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -24,9 +25,7 @@ class VariableScope:
     gradients: bool | None = None
     stop_gradient: Array | None = None
     default_names: dict[str, int] = field(default_factory=dict)  # how often each was handed out inside this entry
-    journal: list[tuple[Variables, str, Array | None]] = field(
-        default_factory=list
-    )  # what a variable was before; None: not there
+    journal: list[Callable[[], object]] = field(default_factory=list)  # how to take back each change to the store
 
     def variable(
         self,
@@ -59,15 +58,15 @@ class VariableScope:
                 raise ValueError(
                     f"variable {name} does not exist, and reuse=True allows only existing ones (None allows both)"
                 )
-            self.journal.append((store, name, None))
+            self.journal.append(functools.partial(store.pop, name, None))
             store.create(name, shape, initializer, dtype)
-        store.describe(name, trainable=trainable, regularizer=regularizer)
+        self.journal.append(store.describe(name, trainable=trainable, regularizer=regularizer))
         return store[name]
 
     def update(self, leaf: str, array: Array) -> None:
         """Replaces a moving average; undone if the forward pass fails later on."""
         name = f"{self.name}/{leaf}"
-        self.journal.append((self.variables, name, self.variables[name]))
+        self.journal.append(functools.partial(self.variables.replace, name, self.variables[name]))
         self.variables.replace(name, array)
 
     def add_gradient(self, leaf: str, gradient: Array) -> None:
@@ -75,13 +74,9 @@ class VariableScope:
         self.variables.add_gradient(f"{self.name}/{leaf}", gradient)
 
     def undo(self, mark: int) -> None:
-        """Takes back all creations and updates since the journal had `mark` entries."""
+        """Takes back all changes since the journal had `mark` entries, the last one first."""
         while len(self.journal) > mark:
-            store, name, before = self.journal.pop()
-            if before is not None:
-                store.replace(name, before)
-            elif name in store:
-                del store[name]
+            self.journal.pop()()
 
     def unused(self, default_name: str) -> str:
         """`Conv`, then `Conv_1`, `Conv_2`: counted within this entry, so a second call of a net finds the same names."""
@@ -106,8 +101,10 @@ def recording() -> bool:
 
 def _name(up: VariableScope | None, scope: str | None, default_name: str | None) -> str:
     for name in (scope, default_name):
-        if name is not None and (not isinstance(name, str) or not name.strip("/")):
-            raise ValueError(f"scope must be a string that is not empty, or None for the default name, not {name!r}")
+        if name is not None and (not isinstance(name, str) or not name or name.strip("/") != name):
+            raise ValueError(
+                f"scope must be a string that is not empty and has no / at its ends, or None for the default name, not {name!r}"
+            )
     if scope is None and default_name is None:
         raise ValueError("variable_scope needs a scope, or a default_name to use where scope is None")
     if scope is None:

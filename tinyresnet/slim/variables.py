@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import numpy as np
 
 from ..backend import Array, get_array_module, to_device
-from ..ops.checks import FLOATS, check_like
+from ..ops.checks import FLOATS, check_like, shape_text
 from .initializers import Initializer, L2Regularizer, Shape
 
 NOT_TRAINED = ("/moving_mean", "/moving_variance")
@@ -92,18 +92,36 @@ class Variables(MutableMapping[str, Array]):
             self._untrained.add(name)
         self._arrays[name] = array
 
-    def describe(self, name: str, *, trainable: bool, regularizer: L2Regularizer | None) -> None:
-        """What the layer that uses the variable says about it. Raises TypeError for a regularizer that is none."""
+    def describe(self, name: str, *, trainable: bool, regularizer: L2Regularizer | None) -> Callable[[], None]:
+        """What the layer that uses the variable says about it. Returns a function that takes it back.
+
+        Raises TypeError for a regularizer that is none.
+        """
         if not (regularizer is None or hasattr(regularizer, "loss")):
             raise TypeError(f"the regularizer of {name} must be None or l2_regularizer(scale), not {regularizer!r}")
+        trained, before = name not in self._untrained, self.regularizers.get(name)
+
+        def take_back() -> None:
+            (self._untrained.discard if trained else self._untrained.add)(name)
+            if before is None:
+                self.regularizers.pop(name, None)
+            else:
+                self.regularizers[name] = before
+
         (self._untrained.discard if trainable else self._untrained.add)(name)
         if regularizer is not None:
             self.regularizers[name] = regularizer
+        return take_back
 
     def create(self, name: str, shape: Shape, initializer: Initializer, dtype: Any) -> None:
         """A new variable, drawn on the host and put where the back end works."""
         rng = np.random.default_rng([zlib.crc32(name.encode()), self.seed])
-        self.replace(name, to_device(initializer(shape, rng).astype(dtype)))
+        value = np.asarray(initializer(shape, rng), dtype)
+        if value.shape != tuple(shape):
+            raise ValueError(
+                f"the initializer of {name} gave shape {shape_text(value.shape)}, but was asked for {shape_text(shape)}"
+            )
+        self.replace(name, to_device(value))
 
     def add_gradient(self, name: str, gradient: Array) -> None:
         """Adds up; a variable that is not trained takes none. Raises for a gradient that is not of the variable's shape and dtype."""
