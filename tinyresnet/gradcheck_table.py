@@ -51,6 +51,7 @@ CASES: dict[str, Callable[[Rng], Case]] = {
     "subsample": lambda rng: Case(("x",), (_normal(rng, 2, 5, 4, 3),), {"factor": 2}),
     "global_avg_pool": lambda rng: Case(("x",), (_normal(rng, 2, 4, 3, 5),)),
     "squeeze": lambda rng: Case(("x",), (_normal(rng, 3, 1, 1, 5),)),
+    "resize_bilinear": lambda rng: Case(("x",), (_normal(rng, 2, 4, 3, 5),), {"size": (9, 7)}),
     "softmax_cross_entropy": lambda rng: Case(("logits",), (_normal(rng, 4, 6),), {"label_smoothing": 0.1}, (rng.integers(0, 6, 4),)),
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ from tinyresnet.slim import (
     global_avg_pool,
     max_pool2d,
     relu,
+    resize_bilinear,
     softmax,
     squeeze,
     variable_scope,
@@ -321,3 +322,11 @@ def test_watch_says_what_it_waited_for() -> None:
         pass
     with pytest.raises(ValueError, match="no gradient came past 'net'; no back ran inside the block"), watch("net"):
         pass
+
+
+def test_resize_bilinear_is_the_op_and_its_way_back(backend: Any) -> None:
+    """Against the loops; it has no variables and needs no scope."""
+    x, d_net = normal(2, 3, 4, 2), normal(2, 9, 5, 2, seed=1)
+    net, back = resize_bilinear(backend.array(x), (9, 5))
+    close(backend, net, naive.resize_bilinear_forward(x, (9, 5)))
+    close(backend, back(backend.array(d_net)), naive.resize_bilinear_backward(d_net, x, (9, 5)))

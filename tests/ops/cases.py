@@ -97,6 +97,18 @@ def pooling_cases() -> list[Case]:
     return cases
 
 
+def resize_cases() -> list[Case]:
+    table = [
+        ("resize_bilinear-up", (2, 3, 4, 2), (9, 7)),
+        ("resize_bilinear-down", (2, 9, 7, 3), (4, 3)),
+        ("resize_bilinear-up-and-down", (1, 3, 6, 2), (7, 4)),
+        ("resize_bilinear-same", (2, 4, 3, 2), (4, 3)),
+        ("resize_bilinear-from-one", (2, 1, 3, 2), (4, 5)),
+        ("resize_bilinear-to-one", (2, 5, 4, 2), (1, 3)),
+    ]
+    return [Case(n, "resize_bilinear", (normal(n, *shape),), (), {"size": size}) for n, shape, size in table]
+
+
 def loss_cases() -> list[Case]:
     rng = rng_for("labels")
     logits = 3 * normal("logits", 4, 5)
@@ -118,6 +130,7 @@ CASES: list[Case] = [
     *pooling_cases(),
     Case("global_avg_pool", "global_avg_pool", (normal("global_avg_pool", 2, 3, 5, 4),), (), {}),
     Case("squeeze", "squeeze", (normal("squeeze", 3, 1, 1, 4),), (), {}),
+    *resize_cases(),
     *loss_cases(),
 ]
 
@@ -162,6 +175,7 @@ NAIVE_FORWARD: dict[str, Callable[..., np.ndarray]] = {
     "squeeze": lambda x: np.array([x[n, 0, 0, c] for n, c in np.ndindex(x.shape[0], x.shape[3])], x.dtype).reshape(
         -1, x.shape[3]
     ),
+    "resize_bilinear": naive.resize_bilinear_forward,
     "softmax_cross_entropy": naive.softmax_cross_entropy_forward,
 }
 
@@ -178,6 +192,7 @@ NAIVE_BACKWARD: dict[str, Callable[..., Any]] = {
     "subsample": naive.subsample_backward,
     "global_avg_pool": naive.global_avg_pool_backward,
     "squeeze": lambda dy, x: dy[:, None, None, :],
+    "resize_bilinear": naive.resize_bilinear_backward,
     "softmax_cross_entropy": naive.softmax_cross_entropy_backward,
 }
 

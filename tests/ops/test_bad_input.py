@@ -42,6 +42,7 @@ ARRAYS: dict[str, tuple[Any, ...]] = {  # the first argument and its letters; th
     "subsample_forward": ("x", 4, 2),
     "global_avg_pool_forward": ("x", 4),
     "squeeze_forward": ("x", 4),
+    "resize_bilinear_forward": ("x", 4, 2),
     "relu_forward": ("x", None),
     "softmax": ("x", None),
     "add": ("a", None, IMAGES),
@@ -167,6 +168,18 @@ def test_factor_of_a_subsample(bad: Any, backend: Any) -> None:
     refused(backend, "subsample_forward", IMAGES, bad, says=("factor", "integer", "1", repr(bad)))
 
 
+@as_repr
+def test_size_of_a_resize(bad: Any, backend: Any) -> None:
+    refused(backend, "resize_bilinear_forward", IMAGES, bad, says=("size", "integer", "1", repr(worst(bad))))
+
+
+def test_a_resize_has_the_dtype_of_its_gradient(backend: Any) -> None:
+    _, saved = ops.resize_bilinear_forward(backend.array(IMAGES), 3)
+    refused(
+        backend, "resize_bilinear_backward", ones(2, 3, 3, 3, dtype="float32"), saved, says=("dy", "float32", "float64")
+    )
+
+
 def worst(bad: Any) -> Any:
     """Of a pair the member that is wrong, else the value: what a message must show."""
     if isinstance(bad, (tuple, list)) and len(bad) == 2:
@@ -220,6 +233,7 @@ def test_images_without_pixels(shape: tuple[int, ...], padding: Any, backend: An
     refused(backend, "conv2d_forward", ones(*shape), KERNEL, padding=padding, says=("x", str(list(shape)), "small"))
     refused(backend, "max_pool2d_forward", ones(*shape), 2, padding=padding, says=("x", str(list(shape)), "small"))
     refused(backend, "global_avg_pool_forward", ones(*shape), says=("x", str(list(shape)), "pixel"))
+    refused(backend, "resize_bilinear_forward", ones(*shape), 3, says=("x", str(list(shape)), "pixel"))
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 2, 3), (2, 5, 1, 3)], ids=str)

@@ -257,6 +257,50 @@ def squeeze_in_another_order(dy: Any, saved: Any) -> Any:
     return dy[::-1][:, None, None, :]
 
 
+# ---- resizing -------------------------------------------------------------------------------------------------------------
+def half_pixel(dy: Any, out: int, size: int) -> Any:
+    """[out, size]: the weights with align_corners=False, pixel p at (p + 1/2) size / out - 1/2."""
+    xp = get_array_module(dy)
+    place = xp.clip((xp.arange(out)[:, None] + 0.5) * size / out - 0.5, 0, size - 1)
+    return xp.clip(1 - abs(place - xp.arange(size)), 0, 1).astype(dy.dtype)
+
+
+@planted("resize_bilinear-up", "resize_bilinear-down")
+def resize_with_half_pixels(dy: Any, saved: Any) -> Any:
+    """Back by align_corners=False, forth by True."""
+    rows, columns = half_pixel(dy, *saved.rows.shape), half_pixel(dy, *saved.columns.shape)
+    return ops.resize_bilinear_backward(dy, saved._replace(rows=rows, columns=columns))
+
+
+@planted("resize_bilinear-up")
+def resize_forth_again(dy: Any, saved: Any) -> Any:
+    """The transpose forgotten: the gradient resized to the input's size, as one resizes a picture."""
+    return ops.resize_bilinear_forward(dy, saved.shape[1:3])[0]
+
+
+@planted("resize_bilinear-up", "resize_bilinear-up-and-down")
+def resize_off_by_one(dy: Any, saved: Any) -> Any:
+    """out instead of out - 1: the last place does not reach the corner."""
+    xp = get_array_module(dy)
+    tables = []
+    for out, size in (saved.rows.shape, saved.columns.shape):
+        place = xp.arange(out)[:, None] * (size - 1) / out
+        tables.append(xp.clip(1 - abs(place - xp.arange(size)), 0, 1).astype(dy.dtype))
+    return ops.resize_bilinear_backward(dy, saved._replace(rows=tables[0], columns=tables[1]))
+
+
+@planted("resize_bilinear-same")
+def resize_axes_swapped(dy: Any, saved: Any) -> Any:
+    return ops.resize_bilinear_backward(dy, saved)[:, ::-1].swapaxes(1, 2).reshape(saved.shape)
+
+
+@planted("resize_bilinear-down", "resize_bilinear-to-one")
+def resize_averaged(dy: Any, saved: Any) -> Any:
+    """Each pixel gets the mean of what it gave to instead of the sum."""
+    n, h, w, c = saved.shape
+    return ops.resize_bilinear_backward(dy, saved) * (h * w / (dy.shape[1] * dy.shape[2]))
+
+
 # ---- the loss -------------------------------------------------------------------------------------------------------------
 @planted("loss", "loss-pixels")
 def cross_entropy_not_divided_by_n(dy: Any, saved: Any) -> Any:

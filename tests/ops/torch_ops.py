@@ -77,6 +77,7 @@ TORCH: dict[str, Callable[..., Any]] = {
     "subsample": lambda x, factor: nhwc(F.max_pool2d(nchw(x), 1, factor)),  # as TF-Slim has it: a 1x1 max pool
     "global_avg_pool": lambda x: nhwc(F.adaptive_avg_pool2d(nchw(x), 1)),
     "squeeze": lambda x: x.squeeze((1, 2)),
+    "resize_bilinear": lambda x, size: nhwc(F.interpolate(nchw(x), size, mode="bilinear", align_corners=True)),
     "softmax_cross_entropy": softmax_cross_entropy,
 }
 

@@ -22,6 +22,7 @@ from .conv2d import Conv2DSaved, conv2d_backward, conv2d_forward
 from .global_avg_pool import GlobalAvgPoolSaved, global_avg_pool_backward, global_avg_pool_forward
 from .max_pool2d import MaxPool2DSaved, max_pool2d_backward, max_pool2d_forward
 from .relu import ReluSaved, relu_backward, relu_forward
+from .resize_bilinear import ResizeBilinearSaved, resize_bilinear_backward, resize_bilinear_forward
 from .softmax import (
     SoftmaxCrossEntropySaved,
     softmax,
@@ -40,6 +41,7 @@ __all__ = [
     "GlobalAvgPoolSaved",
     "MaxPool2DSaved",
     "ReluSaved",
+    "ResizeBilinearSaved",
     "SoftmaxCrossEntropySaved",
     "SqueezeSaved",
     "SubsampleSaved",
@@ -60,6 +62,8 @@ __all__ = [
     "max_pool2d_forward",
     "relu_backward",
     "relu_forward",
+    "resize_bilinear_backward",
+    "resize_bilinear_forward",
     "softmax",
     "softmax_cross_entropy_backward",
     "softmax_cross_entropy_forward",

@@ -319,6 +319,40 @@ def global_avg_pool_backward(dy: Array, x: Array) -> Array:
     return dx
 
 
+def neighbours(places: int, size: int) -> list[tuple[int, int, float]]:
+    """One axis of a bilinear resize, corners on corners: every (p, h, share), place p takes this share of element h.
+
+    Place p lies at p * (size - 1) / (places - 1), a single place at 0; its two neighbours share by their nearness to it.
+    """
+    triples = []
+    for p in range(places):
+        position = p * (size - 1) / (places - 1) if places > 1 else 0.0
+        for h in range(size):
+            if abs(h - position) < 1:
+                triples.append((p, h, 1 - abs(h - position)))
+    return triples
+
+
+def resize_bilinear_forward(x: Array, size: tuple[int, int]) -> Array:
+    """y[n, p, q, c] = sum over h, v of  share(p, h) * share(q, v) * x[n, h, v, c].   x [N, H, W, C] -> y [N, *size, C]."""
+    y = np.zeros((x.shape[0], *size, x.shape[3]))
+    for n, c in np.ndindex(x.shape[0], x.shape[3]):
+        for p, h, of_row in neighbours(size[0], x.shape[1]):
+            for q, v, of_column in neighbours(size[1], x.shape[2]):
+                y[n, p, q, c] += of_row * of_column * float(x[n, h, v, c])
+    return y.astype(x.dtype)
+
+
+def resize_bilinear_backward(dy: Array, x: Array, size: tuple[int, int]) -> Array:
+    """dx[n, h, v, c] += share(p, h) * share(q, v) * dy[n, p, q, c]: the forward's loops, read the other way."""
+    dx = np.zeros(x.shape)
+    for n, c in np.ndindex(x.shape[0], x.shape[3]):
+        for p, h, of_row in neighbours(size[0], x.shape[1]):
+            for q, v, of_column in neighbours(size[1], x.shape[2]):
+                dx[n, h, v, c] += of_row * of_column * float(dy[n, p, q, c])
+    return dx.astype(dy.dtype)
+
+
 # ---- the loss --------------------------------------------------------------------------------------------------------
 def target(k: int, label: int, classes: int, label_smoothing: float) -> float:
     """t_k: 1 for the right class and 0 elsewhere, then smoothed: (1 - s) * that + s / K."""

@@ -21,6 +21,7 @@ from .layers import (
     global_avg_pool,
     max_pool2d,
     relu,
+    resize_bilinear,
     softmax,
     squeeze,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "recording",
     "relu",
     "reset_default_variables",
+    "resize_bilinear",
     "softmax",
     "squeeze",
     "truncated_normal",

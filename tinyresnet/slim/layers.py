@@ -269,6 +269,15 @@ def squeeze(inputs: Array) -> Layer:
     return net, pullback(lambda d_net: ops.squeeze_backward(d_net, saved), net)
 
 
+def resize_bilinear(inputs: Array, size: int | Pair) -> Layer:
+    """inputs [N, H, W, C] -> net [N, OH, OW, C], size = (OH, OW), corners on corners. Raises ValueError.
+
+    TensorFlow: tf.compat.v1.image.resize_bilinear(inputs, size, align_corners=True).
+    """
+    net, saved = ops.resize_bilinear_forward(inputs, size)
+    return net, pullback(lambda d_net: ops.resize_bilinear_backward(d_net, saved), net)
+
+
 def softmax(logits: Array, scope: str | None = None) -> Array:
     """Probabilities over the last axis, [..., K]; a look at the net, so it has no pullback: ops.softmax_cross_entropy trains it.
 
