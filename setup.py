@@ -88,7 +88,9 @@ setup(
     ],
     package_data={
         "tinyresnet": ["py.typed"],
-        "tinyresnet.data": ["*.npz", "*.txt"],
+        "tinyresnet.data": ["*.npz", "*.csv.gz", "*.txt"],
+        "tinyresnet.report": ["*.css", "*.js"],
+        "tinyresnet.training": ["recipes/*.toml"],
         "tinyresnet.kernels.cuda": ["*.cu", "*.cuh"],
     },
     entry_points={"console_scripts": ["tinyresnet = tinyresnet.cli:main"]},

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tinyresnet.data
-from tinyresnet.data import FASHION_MNIST_CLASSES, FASHION_MNIST_FILE, fashion_mnist
+from tinyresnet.data import FASHION_MNIST_CLASSES, FASHION_MNIST_FILE, fashion_mnist, shipped_fashion
 
 # Of the arrays' bytes. They are the ones that the accuracies in the docs were measured on.
 SHA256 = [
@@ -107,7 +107,7 @@ def test_a_spoiled_file_is_refused(
     arrays: dict[str, Any] = dict(zip(names, fashion_mnist(), strict=True))
     spoil(arrays)
     np.savez(tmp_path / FASHION_MNIST_FILE, **arrays)
-    monkeypatch.setattr(tinyresnet.data, "files", lambda package: tmp_path)
+    monkeypatch.setattr(shipped_fashion, "files", lambda package: tmp_path)
     with pytest.raises(ValueError, match=said):
         fashion_mnist()
 
@@ -126,6 +126,6 @@ def test_a_damaged_file_is_refused(damage: str, tmp_path: Path, monkeypatch: pyt
         "another format": another.getvalue(),
     }
     (tmp_path / FASHION_MNIST_FILE).write_bytes(content[damage])
-    monkeypatch.setattr(tinyresnet.data, "files", lambda package: tmp_path)
+    monkeypatch.setattr(shipped_fashion, "files", lambda package: tmp_path)
     with pytest.raises(ValueError, match="is damaged, install tinyresnet again"):
         fashion_mnist()
