@@ -23,7 +23,7 @@ from .backend import (
 from .gradcheck import check_gradients
 from .slim import Variables, watch
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BackendUnavailable",

@@ -55,6 +55,8 @@ def check_files() -> None:
     data = resources.files("tinyresnet.data")
     notices = [file.read_text("utf-8") for file in data.iterdir() if file.name.endswith(".txt")]
     assert any("MIT License" in text and "Zalando" in text for text in notices), "the data's MIT notice is missing"
+    for name, file in (("data", "digits.csv.gz"), ("training", "recipes/digits.toml"), ("report", "style.css")):
+        assert resources.files(f"tinyresnet.{name}").joinpath(file).is_file(), f"{name}/{file} is missing"
     assert resources.files("tinyresnet").joinpath("py.typed").is_file(), "py.typed is missing"
     licenses = {path.name for path in metadata.files("tinyresnet") or [] if "licenses" in path.parts}
     assert {"LICENSE", "NOTICE"} <= licenses, f"licence files installed: {sorted(licenses)}"

@@ -117,9 +117,13 @@ def test_wheel_holds_every_source_file_and_no_other(wheel_and_sdist: tuple[Path,
     held = names(wheel_and_sdist[0])
     assert {name for name in held if name.endswith(".py")} == code | kernels
     assert {PurePosixPath(name).parts[0].partition("-")[0] for name in held} == {"tinyresnet"}
-    assert "tinyresnet/py.typed" in held
-    assert any(name.startswith("tinyresnet/data/") and name.endswith(".npz") for name in held)
-    assert any(name.startswith("tinyresnet/data/") and name.endswith(".txt") for name in held)
+    others = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tinyresnet").rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    assert {"tinyresnet/py.typed", "tinyresnet/data/digits.csv.gz", "tinyresnet/training/recipes/digits.toml"} <= others
+    assert others <= held, f"left out: {others - held}"
 
 
 def test_sdist_builds_the_same_wheel(wheel_and_sdist: tuple[Path, Path], wheel_from_sdist: Path) -> None:
