@@ -149,7 +149,8 @@ def test_a_missing_package_is_named(
 
 
 def test_a_loss_that_is_no_number_stops_it(no_table: None, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "recipe", lambda name: changed(recipe(name), {"learning_rate": 1e30}))
+    real = demo.on_recipe
+    monkeypatch.setattr(demo, "on_recipe", lambda given: real({**given, "learning_rate": 1e30}))
     code, out, err = call("demo", "--limit", 256, "--out", "run")
     assert code == 1 and re.search(r"the loss became (nan|inf) at step \d+ \(epoch 1\), first in resnet_v2_small/", err)
     assert err.count("\n") == 1 and "test accuracy" not in out

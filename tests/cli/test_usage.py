@@ -141,7 +141,10 @@ def test_a_run_survives_other_consoles(encoding: str, chinese_pictures: Path, em
 
 def test_a_reader_that_has_gone_is_no_traceback(empty_folder: Path) -> None:
     """`tinyresnet info | head -0`: what it prints is less than a buffer, and goes out only at its end."""
-    process = subprocess.Popen(child_command("info"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=empty_folder)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen(
+        child_command("info"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=empty_folder, env=buffered
+    )
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
     with process.stderr:

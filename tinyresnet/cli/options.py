@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..training import Config, changed, read_config, recipe
-from ..training.config import settings
+from ..training import Config, read_config
+from ..training.config import RECIPES, on_recipe, settings
 
 POSITIONAL = "source"  # SOURCE is an argument of its own
 
@@ -71,33 +72,24 @@ def config_of(arguments: argparse.Namespace) -> Config:
     """The config: the recipe of the source, then the file of --config, then the options. Raises ValueError, OSError."""
     given = {name: getattr(arguments, name) for name in settings() if name != POSITIONAL and name in arguments}
     if arguments.source is not None:
-        given[POSITIONAL] = _in_unicode(arguments.source)
+        given[POSITIONAL] = _source(arguments.source)
     if arguments.config is not None:
-        base = _of_file(Path(arguments.config))
-    else:
-        base = recipe(given.get(POSITIONAL), given.get("task"))
-    return changed(base, with_warmup(base, given))
+        return _of_file(Path(arguments.config), given)
+    return on_recipe(given)
 
 
-def with_warmup(base: Config, given: dict[str, Any]) -> dict[str, Any]:
-    """`given`; if that shortens the run to less than its warm-up, and says nothing of it, with one of half the epochs."""
-    epochs = given.get("epochs")
-    if not isinstance(epochs, int) or "warmup_epochs" in given or base.training.warmup_epochs < epochs:
-        return given
-    return {**given, "warmup_epochs": max(epochs, 0) / 2}
-
-
-def _in_unicode(source: str) -> str:
-    """A path that is not valid UTF-8 could not be written into the run's config."""
+def _source(text: str) -> str:
+    """A path is made absolute, so that the run can be resumed from anywhere; one that is not UTF-8 could not be written into its config."""
+    source = text if text in RECIPES else os.path.abspath(text)
     try:
         source.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"SOURCE must be a path in UTF-8, not {source!r}: rename it, or link to it") from error
+        raise ValueError(f"SOURCE must be a path in UTF-8, not {text!r}: rename it, or link to it") from error
     return source
 
 
-def _of_file(path: Path) -> Config:
+def _of_file(path: Path, given: dict[str, Any]) -> Config:
     try:
-        return read_config(path)
+        return read_config(path, given)
     except RecursionError as error:
         raise ValueError(f"{path}: its lists or tables are nested too deeply") from error

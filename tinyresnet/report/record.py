@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def lead(run: Any) -> Words:
     values = {
         "weights": number(weights_of(run)),
         "k": len(run.class_names),
-        "source": run.config.data.source,
+        "source": Path(run.config.data.source).name,
         "net": run.config.net.name,
     }
     if run.config.task == "segment":
@@ -84,7 +85,7 @@ def seconds_of(metrics: Sequence[dict[str, Any]]) -> float:
 def what(run: Any, pictures: tuple[int, int] | None) -> str:
     """Data, net and state, one a line. pictures: how many to train on and to test on, if the data set is there."""
     h, w, c = run.image_shape
-    rows = [(Words("Data", "数据"), same(run.config.data.source))]
+    rows = [(Words("Data", "数据"), same(Path(run.config.data.source).name))]
     if pictures is not None:
         counts = Words("{train} to train on, {test} to test on", "训练 {train} 张，测试 {test} 张")
         rows.append((Words("Pictures", "图片"), counts.format(train=number(pictures[0]), test=number(pictures[1]))))

@@ -114,9 +114,13 @@ class TrainingConfig:
         0, "pictures in memory at a time; gradients add up to the batch's, batch norm sees only these; 0: the whole batch", least=0
     )  # fmt: skip
     learning_rate: float = _number(0.1, "the highest learning rate", "> 0", lambda v: v > 0)
-    schedule: str = _choice("cosine", "how it changes", SCHEDULES)
-    warmup_epochs: float = _number(0.0, "epochs in which it rises to the highest", ">= 0", lambda v: v >= 0)
-    boundaries: tuple[float, ...] = _numbers((), "piecewise: the epochs after which it changes, as 15 and 25")
+    schedule: str = _choice("cosine", "how the learning rate falls: along a cosine, or in steps", SCHEDULES)
+    warmup_epochs: float = _number(
+        0.0, "epochs in which the learning rate rises to the highest", ">= 0", lambda v: v >= 0
+    )
+    boundaries: tuple[float, ...] = _numbers(
+        (), "piecewise: the epochs after which the learning rate changes, as 15 and 25"
+    )
     factors: tuple[float, ...] = _numbers(
         (), "piecewise: what the highest is multiplied by, one more than boundaries, as 1, 0.1 and 0.01"
     )
@@ -279,26 +283,39 @@ def output_strides(net: NetConfig) -> list[int]:
 
 
 def read_config(path: str | Path, given: Mapping[str, Any] | None = None) -> Config:
-    """The Config of a TOML file, in which the settings of `given` win over the file's.
-
-    What both leave out is as the recipe of the source has it. Raises ValueError, OSError.
-    """
+    """The Config of a TOML file, in which the settings of `given` win over the file's. Raises ValueError, OSError."""
     try:
         told = _flat(tomllib.loads(Path(path).read_text(encoding="utf-8")))
         for name, value in told.items():
             _checked_by_name(name, value)
     except ValueError as error:  # a UnicodeDecodeError and a TOMLDecodeError are ValueErrors, too
         raise ValueError(f"{path}: {error}") from error
-    return _on_its_recipe({**told, **(given or {})})
+    return on_recipe(told, given or {})
 
 
 def from_toml(text: str) -> Config:
     """As `read_config`, from the text itself."""
-    return _on_its_recipe(_flat(tomllib.loads(text)))
+    return on_recipe(_flat(tomllib.loads(text)))
 
 
-def _on_its_recipe(changes: Mapping[str, Any]) -> Config:
-    return changed(recipe(changes.get("source"), changes.get("task")), changes)
+def on_recipe(*layers: Mapping[str, Any]) -> Config:
+    """The recipe of the source that the layers name, with their settings on it, those of later layers on earlier ones.
+
+    A layer that makes the run shorter than its warm-up, and says nothing of that, gets a warm-up of half the epochs.
+    """
+    merged: dict[str, Any] = {name: value for layer in layers for name, value in layer.items()}
+    base = recipe(merged.get("source"), merged.get("task"))
+    warmup = base.training.warmup_epochs
+    for layer in layers:
+        warmup, epochs = layer.get("warmup_epochs", warmup), layer.get("epochs")
+        if (
+            isinstance(epochs, int)
+            and "warmup_epochs" not in layer
+            and isinstance(warmup, (int, float))
+            and warmup >= epochs
+        ):
+            merged["warmup_epochs"] = warmup = max(epochs, 0) / 2
+    return changed(base, merged)
 
 
 def _flat(tables: Mapping[str, Any]) -> dict[str, Any]:

@@ -225,9 +225,10 @@ class Trainer:
             self._diverge_in_test()
         value = test.mean_iou if segmenting else test.accuracy
         progress.value = value
-        is_best = progress.best_value is None or value > progress.best_value
+        # Of equals the one with the lower loss: on few pictures the share named right is the same for many nets.
+        is_best = progress.best_value is None or (value, -test.loss) > (progress.best_value, -progress.best_loss)
         if is_best:
-            progress.best_value, progress.best_epoch = value, progress.epoch
+            progress.best_value, progress.best_loss, progress.best_epoch = value, test.loss, progress.epoch
         self._write(
             "epoch",
             epoch=progress.epoch,

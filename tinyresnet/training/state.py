@@ -37,6 +37,7 @@ class Progress:
         None  # test accuracy, or for task segment mean intersection over union, of the last epoch that ended
     )
     best_value: float | None = None  # the best so far
+    best_loss: float = 0.0  # the test loss then, which decides between equals
     best_epoch: int = 0
     metrics_bytes: int = 0  # length of metrics.jsonl up to here
     finished: bool = False
