@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.training.runs import metrics_of, numbers_of, resume, start, tiny_config, tiny_dataset
-from tinyresnet import checkpoints, ops, use
+from tinyresnet import checkpoints, ops, use, use_backend
 from tinyresnet.training import Diverged, Listener, Trainer, loop, open_run
 from tinyresnet.training.run import BEST, CONFIG, LAST, METRICS
 
@@ -188,6 +188,29 @@ def test_checkpoints_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
     assert trainer.run() and saved == [1, 2, 3, 3]
 
 
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="Windows has no fcntl")
+    trainer = start(tmp_path / "run")
+    with (tmp_path / "run" / METRICS).open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)  # a second opening of the file counts as another process
+        with pytest.raises(BlockingIOError, match="is being trained by another process"):
+            trainer.run()
+    assert trainer.run()
+
+
+def test_it_trains_on_a_function_of_the_callers(whole: Trainer, tmp_path: Path) -> None:
+    calls = []
+
+    def mine(dy: Any, saved: Any) -> Any:
+        calls.append(dy.shape)
+        return ops.relu_backward(dy, saved)
+
+    with use_backend("numpy"), use(relu_backward=mine):
+        trainer = start(tmp_path / "run", epochs=1)
+        assert trainer.run()
+    assert len(calls) == 3 * 7  # steps, and the batch norms with a ReLU: 3 a unit, and the last one
+
+
 # ---- what is no number -----------------------------------------------------------------------------------------------------
 def broken_after(steps: int, name: str, scope: str) -> dict[str, Any]:
     """An op that gives infinity in one layer, from training step `steps` on."""
@@ -213,23 +236,14 @@ def broken_after(steps: int, name: str, scope: str) -> dict[str, Any]:
 def test_a_loss_that_is_no_number_is_traced_to_its_layer(layer: str, tmp_path: Path) -> None:
     scope = f"resnet_v2_small/{layer}"
     trainer = start(tmp_path / "run", checkpoint_seconds=1e-9)
-    with use(**broken_after(3, "conv2d_forward", scope)), pytest.raises(Diverged) as caught:
-        _run_here(trainer)
+    with use_backend("numpy"), use(**broken_after(3, "conv2d_forward", scope)), pytest.raises(Diverged) as caught:
+        trainer.run()
     assert caught.value.step == 3 and caught.value.where == f"{scope} (conv2d)"
     assert "step 3 (epoch 1)" in str(caught.value) and "the last good checkpoint, of step 2," in str(caught.value)
     assert checkpoints.load(trainer.folder / LAST).arrays
     progress = json.loads(checkpoints.load(trainer.folder / LAST).metadata["progress"])
     assert progress["step"] == 2
     assert metrics_of(trainer.folder)[-1] == {"kind": "diverged", "epoch": 1, "step": 3, "where": f"{scope} (conv2d)"}
-
-
-def _run_here(trainer: Trainer) -> None:
-    """trainer.run() without entering its back end, which would hide the overrides of the test."""
-    from contextlib import nullcontext
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "_computing", lambda config: nullcontext())
-        trainer.run()
 
 
 def test_a_gradient_that_is_no_number_changes_no_weight(tmp_path: Path) -> None:
@@ -241,8 +255,12 @@ def test_a_gradient_that_is_no_number_changes_no_weight(tmp_path: Path) -> None:
         return dx, dw * (np.inf if calls[0] > 9 and dw.shape[0] == 3 else 1)
 
     trainer = start(tmp_path / "run")
-    with use(conv2d_backward=broken), pytest.raises(Diverged, match="the gradient is no longer a number at step"):
-        _run_here(trainer)
+    with (
+        use_backend("numpy"),
+        use(conv2d_backward=broken),
+        pytest.raises(Diverged, match="the gradient is no longer a number at step"),
+    ):
+        trainer.run()
     assert all(np.isfinite(array).all() for array in trainer.state.variables.values())
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 
 from .. import checkpoints
-from ..backend import use_backend
+from ..backend import get_backend, use_backend
 from ..data import Dataset
 from ..data.augment import Augmentation, normalisation_of
 from ..data.batches import Batches, ahead
@@ -76,13 +76,8 @@ class Trainer:
 
     def __init__(self, config: Config, folder: Path, dataset: Dataset, progress: Progress, listener: Listener) -> None:
         training, data = config.training, config.data
-        self.config, self.folder, self.dataset, self.progress, self.listener = (
-            config,
-            folder,
-            dataset,
-            progress,
-            listener,
-        )
+        self.config, self.folder, self.dataset = config, folder, dataset
+        self.progress, self.listener = progress, listener
         images = dataset.train.images
         normalisation = normalisation_of(images)._replace(dtype=training.dtype)
         self.batches = Batches(
@@ -141,7 +136,9 @@ class Trainer:
     def run(self, stop: Callable[[], bool] = lambda: False) -> bool:
         """Trains to the end and returns True; or, once `stop()` is true, finishes the step, saves, and returns False.
 
-        Raises Diverged if the loss is no longer a number; the last checkpoint is then the last good one.
+        Inside `with use_backend(...), use(conv2d_backward=mine)` of the run's own back end it trains on `mine`.
+        Raises Diverged if the loss is no longer a number; the last checkpoint is then the last good one. Raises BlockingIOError if
+        another process trains in the folder.
         """
         self.log = MetricsLog(self.folder / METRICS, self.progress.metrics_bytes)
         try:
@@ -313,10 +310,11 @@ def schedule_of(config: Config, steps_an_epoch: int) -> WarmupCosine | Piecewise
 
 @contextmanager
 def _computing(config: Config) -> Iterator[None]:
-    """The config's back end and number of BLAS threads."""
-    threadpoolctl = require("threadpoolctl", "train")
-    with (
-        use_backend(config.training.backend),
-        threadpoolctl.threadpool_limits(limits=config.training.threads, user_api="blas"),
-    ):
+    """The config's back end and number of BLAS threads.
+
+    A back end that is in force already is not entered again: it would hide the caller's `use(conv2d_backward=mine)`.
+    """
+    threads = require("threadpoolctl", "train").threadpool_limits(limits=config.training.threads, user_api="blas")
+    name = config.training.backend
+    with threads, nullcontext() if get_backend() == name else use_backend(name):
         yield

@@ -14,6 +14,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None  # type: ignore[assignment]
+
 from .. import checkpoints
 from ..backend import Array
 from ..data import Dataset
@@ -31,8 +36,19 @@ class MetricsLog:
 
     def __init__(self, path: Path, length: int = 0) -> None:
         self._file = path.open("r+b" if path.exists() else "w+b")
+        self._lock(path)
         self._file.truncate(min(length, self._file.seek(0, os.SEEK_END)))
         self._file.seek(0, os.SEEK_END)
+
+    def _lock(self, path: Path) -> None:
+        """Two processes would write over each other's run. The system lifts the lock when its process ends, however it ends."""
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.close()
+            raise BlockingIOError(f"{path.parent} is being trained by another process") from error
 
     def write(self, kind: str, **values: Any) -> None:
         """One line; it is handed to the system at once, so that others can follow."""
