@@ -108,9 +108,17 @@ def test_in_float32_they_are_until_rounding_decides_a_relu(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["digits", "fashion", "scenes"])
+@pytest.mark.parametrize("name", ["digits", "fashion"])
 def test_the_first_50_losses_of_the_recipes_as_they_are_are_pytorchs(name: str, tmp_path: Path) -> None:
-    ours, theirs = both(changed(recipe(name), {"limit": 1000, "dtype": "float64"}), tmp_path / "run", STEPS)
+    ours, theirs = both(changed(recipe(name), {"dtype": "float64"}), tmp_path / "run", STEPS)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_the_first_losses_of_segmenting_are_pytorchs(tmp_path: Path) -> None:
+    """Its beginning magnifies what differs tenfold a step, once the learning rate is up: 1e-15 is 1e-9 after 20 steps, 1e-3 after 30."""
+    config = changed(recipe("scenes"), {"dtype": "float64", "limit": 1000, "warmup_epochs": 3})
+    ours, theirs = both(config, tmp_path / "run", 15)
     np.testing.assert_allclose(ours, theirs, rtol=1e-9)
 
 
