@@ -25,7 +25,7 @@ def test_it_says_where_the_page_is(call: Call, tiny_run: Path) -> None:
 
 
 def test_json(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "write_report", lambda folder: folder / "index.html")
+    monkeypatch.setattr(command, "write_report", lambda folder, noticed: folder / "index.html")
     code, out, err = call("report", "运行", "--json")
     assert code == 0 and json.loads(out) == {"report": "运行/index.html"} and err == ""
 

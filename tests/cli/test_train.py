@@ -239,7 +239,7 @@ def test_a_folder_is_no_config(call: Call) -> None:
 
 @pytest.mark.parametrize("source", ["nowhere", "digit", "", "no.npz"])
 def test_a_source_that_is_not_there(source: str, call: Call, empty_folder: Path) -> None:
-    assert_refused(call("train", source, "--out", "run"), *(["source"] if not source else [source]))
+    assert_refused(call("train", source, "--out", "run"), source or "SOURCE must be fashion, digits, scenes or a path")
     assert list(empty_folder.iterdir()) == []
 
 
@@ -325,8 +325,33 @@ def test_resume_takes_no_other_settings(given: list[str], named: str, call: Call
 @pytest.mark.parametrize("folder", ["nowhere", "", "a_file"])
 def test_resume_of_what_is_no_run(folder: str, call: Call, empty_folder: Path) -> None:
     Path("a_file").touch()
-    assert_refused(call("train", "--resume", folder), f"--resume: {folder!r} is not the folder of a training run")
+    assert_refused(
+        call("train", "--resume", folder),
+        f"--resume: {folder!r} has no last.safetensors, and no config.toml: it is no run's folder",
+    )
     assert len(list(empty_folder.iterdir())) == 1
+
+
+def test_resume_of_a_run_that_has_lost_its_state(call: Call) -> None:
+    assert call("train", *TINY, "--out", "run", "--no-report").code == 0
+    Path("run/last.safetensors").unlink()
+    assert_refused(call("train", "--resume", "run"), "--resume: 'run' has no last.safetensors, so it cannot go on")
+
+
+def test_a_run_inside_its_own_pictures_is_refused(call: Call, empty_folder: Path) -> None:
+    """It would be a class of its own the next time."""
+    for name in ("a", "b"):
+        Path("photos", name).mkdir(parents=True)
+    assert_refused(call("train", "photos", "--out", "photos/run"), "the run's folder must not be inside its data set")
+    assert not Path("photos/run").exists()
+
+
+def test_what_was_changed_in_the_folder_meanwhile_is_told(call: Call) -> None:
+    assert call("train", *TINY, "--out", "run", "--no-report").code == 0
+    Path("run/config.toml").write_text("[training]\nepochs = 99\n")
+    Path("run/best.safetensors").unlink()
+    _, _, err = call("train", "--resume", "run", "--no-report")
+    assert "config.toml is not the config that the run began with" in err and "best.safetensors is gone" in err
 
 
 def test_resume_of_a_run_that_was_killed_before_its_first_checkpoint(call: Call, tiny_run: Path) -> None:

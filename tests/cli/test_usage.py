@@ -152,7 +152,7 @@ def test_a_reader_that_has_gone_is_no_traceback(empty_folder: Path) -> None:
     assert process.wait() == 1
 
 
-def test_a_run_whose_reader_has_gone_can_be_resumed(call: Call, empty_folder: Path) -> None:
+def test_a_run_whose_reader_has_gone_goes_on(call: Call, empty_folder: Path) -> None:
     pytest.importorskip("safetensors")
     process = subprocess.Popen(
         child_command("train", *TINY, "--epochs", "12", "--out", "run", "--no-report"),
@@ -165,7 +165,7 @@ def test_a_run_whose_reader_has_gone_can_be_resumed(call: Call, empty_folder: Pa
     process.stdout.close()
     with process.stderr:
         assert process.stderr.read() == b""
-    assert process.wait() == 1
+    assert process.wait() == 0  # nobody looks: that is no reason to stop learning
     resumed = call("train", "--resume", "run", "--no-report")
     assert resumed.code == 0 and resumed.out.splitlines()[-1].startswith("test accuracy 0.")
 

@@ -66,7 +66,7 @@ def test_byte_strings_are_names_too(tmp_path: Path) -> None:
         ({"labels": labels_of(12).astype(np.int64) - 1}, "labels must be from 0 to 99999, but are from -1 to 1"),
         ({"labels": np.full(12, 2**63, np.uint64)}, "labels must be from 0 to 99999"),
         ({"labels": labels_of(12).astype(object)}, "labels is not an array of plain numbers or strings"),
-        ({"labels": np.zeros(12, np.int64)}, "must be two classes or more, but there is 0"),
+        ({"labels": np.zeros(12, np.int64)}, "must be two classes or more, but only '0' is there"),
         ({"labels": np.array([0, 1] * 5 + [2, 4])}, "class '2' has 1 picture, but needs 2 or more"),
         ({"class_names": np.array(["a", "b"])}, "labels must be from 0 to 1, as there are 2 classes"),
         ({"class_names": np.array([["a", "b", "c"]])}, r"class_names must be strings \[K\]"),

@@ -85,7 +85,7 @@ def test_best_has_the_averages_and_last_has_both(whole: Trainer) -> None:
 def test_the_config_in_the_folder_is_the_whole_of_it(whole: Trainer) -> None:
     from tinyresnet.training import read_config
 
-    assert read_config(whole.folder / CONFIG) == tiny_config() == whole.about.config
+    assert read_config(whole.folder / CONFIG) == tiny_config(source="corners") == whole.about.config
 
 
 def test_a_folder_with_a_run_in_it_is_refused(whole: Trainer) -> None:
@@ -128,6 +128,18 @@ def test_what_was_written_after_the_last_checkpoint_is_forgotten(whole: Trainer,
         file.write(b'{"kind": "step", "epoch": 1, "step": 3}\n{"kind": "st')
     trainer = resume(folder)
     assert trainer.run() and metrics_of(folder) == metrics_of(whole.folder)
+
+
+def test_a_checkpoint_without_its_momentum_is_refused(tmp_path: Path) -> None:
+    """As best.safetensors in the place of last.safetensors is one."""
+    start(tmp_path / "run").run(after(2))
+    found = checkpoints.load(tmp_path / "run" / LAST)
+    variables, slots = checkpoints.split_slots(found.arrays)
+    for kept in ("Momentum", "ExponentialMovingAverage"):
+        arrays = checkpoints.join_slots(variables, {kept: slots[kept]})
+        checkpoints.save(tmp_path / "run" / LAST, arrays, found.metadata)
+        with pytest.raises(checkpoints.CheckpointMismatch, match="averages|momentum"):
+            resume(tmp_path / "run")
 
 
 @pytest.mark.parametrize("forgets", ["momentum", "averages", "epoch sums"])
@@ -270,6 +282,36 @@ def test_a_learning_rate_that_is_far_too_high(tmp_path: Path) -> None:
         trainer.run()
     saved = checkpoints.load(tmp_path / "run" / LAST)
     assert all(np.isfinite(array).all() for array in saved.arrays.values())
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
+    """The loss is finite, and the step from it is not: weight decay alone overflows."""
+    trainer = start(tmp_path / "run", weight_decay=1e300, checkpoint_seconds=1e-9)
+    with pytest.raises(Diverged, match="a weight is no longer a number at step 1"):
+        trainer.run()
+    assert all(np.isfinite(array).all() for array in checkpoints.load(tmp_path / "run" / LAST).arrays.values())
+
+
+# ---- what is handed over -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d._replace(test=type(d.test)(d.test.images[:0], d.test.labels[:0])), "test pictures must be uint8"),
+        (lambda d: d._replace(train=d.train._replace(images=d.train.images / 255)), "train pictures must be uint8"),
+        (lambda d: d._replace(train=d.train._replace(labels=d.train.labels[:-1])), "80 train pictures, but 79 labels"),
+        (lambda d: d._replace(class_names=("a", "a", "b", "c")), "two classes have the same name"),
+        (lambda d: d._replace(class_names=("a", "b")), "train labels must be from 0 to 1"),
+    ],
+)
+def test_a_data_set_of_the_callers_is_checked(change: Callable[[Any], Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=said):
+        Trainer.start(tiny_config(), tmp_path / "run", dataset=change(tiny_dataset()))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shift_beyond_the_picture_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="shift must be less than the side of a picture, 8, not 8"):
+        start(tmp_path / "run", shift=8)
 
 
 # ---- segmentation ----------------------------------------------------------------------------------------------------------

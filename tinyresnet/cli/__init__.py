@@ -40,6 +40,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code. Raises SystemExit for --help, --version and arguments that it does not know."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # closed by whoever started it: nobody reads
+    sys.stderr = sys.stderr or open(os.devnull, "w")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(
             stream, "reconfigure"

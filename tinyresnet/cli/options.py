@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..training import Config, read_config
+from ..training import Config, changed, read_config
 from ..training.config import RECIPES, on_recipe, settings
 
 POSITIONAL = "source"  # SOURCE is an argument of its own
@@ -74,12 +74,15 @@ def config_of(arguments: argparse.Namespace) -> Config:
     if arguments.source is not None:
         given[POSITIONAL] = _source(arguments.source)
     if arguments.config is not None:
-        return _of_file(Path(arguments.config), given)
+        config = _of_file(Path(arguments.config), given)
+        return changed(config, {POSITIONAL: _source(config.data.source)})  # the file's, too
     return on_recipe(given)
 
 
 def _source(text: str) -> str:
     """A path is made absolute, so that the run can be resumed from anywhere; one that is not UTF-8 could not be written into its config."""
+    if not text.strip():
+        raise ValueError("SOURCE must be fashion, digits, scenes or a path, not empty")
     source = text if text in RECIPES else os.path.abspath(text)
     try:
         source.encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any, TextIO
 
@@ -52,8 +53,11 @@ class Bar(Listener):
 
     def write(self, text: str) -> None:
         """A line above the bar."""
-        self.tqdm.write(text, file=self.out)
-        self.out.flush()
+        try:
+            self.tqdm.write(text, file=self.out)
+            self.out.flush()
+        except OSError:  # nobody reads any more (`| head`), or the console is full: that must not end a training
+            self.out = open(os.devnull, "w")
 
     def close(self) -> None:
         """Leaves the bar where it is."""

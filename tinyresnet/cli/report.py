@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,6 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints where the page is; 0."""
-    page = write_report(Path(arguments.run_folder))
+    page = write_report(Path(arguments.run_folder), noticed=lambda text: print(f"note: {text}", file=sys.stderr))
     print(json.dumps({"report": str(page)}) if arguments.json else f"report: {page}")
     return 0

@@ -12,7 +12,7 @@ from ..extras import MissingExtra, require
 from ..report import write_report
 from ..training import Trainer, stopping_by_signal
 from ..training.config import read_config, settings
-from ..training.run import CONFIG, LAST
+from ..training.run import BEST, CONFIG, LAST, METRICS
 from .exits import INTERRUPTED, said
 from .folders import default_folder, new_folder
 from .options import add_settings, config_of, flag_of
@@ -20,6 +20,7 @@ from .progress import Bar
 from .shell import reporting, resuming
 
 PACKAGES = ("tqdm", "threadpoolctl", "safetensors")
+NOT_TO_RESUME = {"source": "SOURCE", "out": "--out", "config": "--config"}
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -69,14 +70,13 @@ def _resumed(arguments: argparse.Namespace, bar: Bar) -> Trainer:
     folder = Path(arguments.resume)
     if arguments.resume and (folder / LAST).exists():
         return Trainer.resume(folder, bar)
-    if arguments.resume and (folder / CONFIG).exists():  # it was ended before its first checkpoint
+    begun = any((folder / name).exists() for name in (BEST, METRICS))
+    if arguments.resume and (folder / CONFIG).exists() and not begun:  # it was ended before its first checkpoint
         return Trainer.start(read_config(folder / CONFIG), folder, bar)
     raise FileNotFoundError(
-        f"--resume: {arguments.resume!r} is not the folder of a training run: it has no {LAST} and no {CONFIG}"
+        f"--resume: {arguments.resume!r} has no {LAST}, "
+        + ("so it cannot go on" if begun else f"and no {CONFIG}: it is no run's folder")
     )
-
-
-NOT_TO_RESUME = {"source": "SOURCE", "out": "--out", "config": "--config"}
 
 
 def _started(arguments: argparse.Namespace, bar: Bar) -> Trainer:
@@ -97,6 +97,11 @@ def train(trainer: Trainer, bar: Bar, *, report: bool, as_json: bool) -> int:
         except KeyboardInterrupt:  # the second signal
             bar.close()
             bar.noticed(f"stopped at once; what was saved last is kept. To go on:\n  {resuming(trainer.folder)}")
+            raise
+        except OSError as error:  # a full disk, say
+            bar.close()
+            if not isinstance(error, BlockingIOError):  # another process is at it
+                bar.noticed(f"what was saved last is kept. To go on:\n  {resuming(trainer.folder)}")
             raise
         finally:
             bar.close()

@@ -71,7 +71,7 @@ def check_found(where: Any, found: Found) -> None:
     k = len(found.class_names)
     if k < 2:
         raise ValueError(
-            f"{where}: there must be two classes or more, but there is {', '.join(found.class_names) or 'none'}"
+            f"{where}: there must be two classes or more, but {'only ' + repr(found.class_names[0]) if k else 'none'} is there"
         )
     if len(set(found.class_names)) != k:
         twice = next(name for name in found.class_names if found.class_names.count(name) > 1)
@@ -79,6 +79,9 @@ def check_found(where: Any, found: Found) -> None:
     parts = [("train", found.train)] + ([("test", found.test)] if found.test is not None else [])
     for name, part in parts:
         _check_part(where, name if len(parts) == 2 else "the", part, k)
+    learnt = np.unique(found.train.labels)
+    if len(learnt) < 2:
+        raise ValueError(f"{where}: all pictures to learn from are of one class, {found.class_names[int(learnt[0])]!r}")
     if found.test is not None and found.test.images.shape[1:] != found.train.images.shape[1:]:
         raise ValueError(
             f"{where}: train and test pictures must be of one shape, "

@@ -18,6 +18,8 @@ T = TypeVar("T")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 MAX_PIXELS = 64_000_000  # of one picture; a camera's 8000 x 8000
+# Pictures as well; to leave them out in silence would change the data.
+NOT_READ = (".heic", ".heif", ".avif", ".jp2", ".jxl", ".svg", ".psd", ".dng", ".cr2", ".nef", ".arw")
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16L", "I;16B")
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # EXIF: turned by a quarter
 
@@ -103,7 +105,9 @@ def _converted(image: Any, channels: int) -> Any:
     if image.mode == "F":
         raise ValueError("its pixels are floats, of which nobody says what is white")
     if image.mode.startswith("I"):  # 16 bits of grey
-        values = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"its values go from {values.min()} to {values.max()}, which 16 bits of grey do not")
         image = image_module.fromarray(((values + 128) // 257).astype(np.uint8))  # 65535 = 255 * 257
     elif image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         above = image.convert("RGBA")

@@ -13,7 +13,7 @@ import numpy as np
 from ..backend import Array
 from .checks import check_memory
 from .dataset import Found, Pictures
-from .picture_files import SUFFIXES, Looks, looks_of, read_picture
+from .picture_files import NOT_READ, SUFFIXES, Looks, looks_of, read_picture
 
 # In small or large letters; of each the first that is there is used.
 TRAIN_FOLDERS = ("train", "training")
@@ -94,6 +94,8 @@ def _picture_paths(folder: Path) -> list[Path]:
             if _identity(entry) not in entered:
                 entered.add(_identity(entry))
                 waiting += reversed(_visible(entry))
+        elif entry.suffix.lower() in NOT_READ:
+            raise ValueError(f"{entry} is a picture of a format that is not read: convert it, to PNG or JPEG")
         elif entry.suffix.lower() in SUFFIXES:
             found.append(entry)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
@@ -49,10 +50,12 @@ BODY = """<body data-title-en="{title_en}" data-title-zh="{title_zh}">
 """
 
 
-def compose(run: Any) -> tuple[str, dict[str, bytes]]:
-    """A run -> the HTML of its report, and its pictures by their paths beside it."""
+def compose(run: Any, noticed: Callable[[str], None] | None = None) -> tuple[str, dict[str, bytes]]:
+    """A run -> the HTML of its report, and its pictures by their paths beside it. `noticed` is told what the report has to do without."""
     album = Album()
     found, missing = find_or_why_not(run)
+    if found is None and noticed is not None:
+        noticed(f"the report has only what needs no pictures: {missing}")
     return page(run, _sections(run, album, found, missing)), album.files
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from ..backend import use_backend
@@ -19,17 +20,18 @@ OURS = re.compile(
 )  # what `place` writes into the folder of pictures
 
 
-def write_report(folder: str | Path) -> Path:
+def write_report(folder: str | Path, noticed: Callable[[str], None] | None = None) -> Path:
     """Makes runs/NAME/index.html and the pictures beside it, from a run in any state; returns the path of index.html.
 
     It takes the weights that tested best (before the first test: the last ones) and predicts the whole test part again, on the
-    run's back end. If the data set is gone, the page says so and has the rest. A report that was there is replaced.
+    run's back end. If the data set is gone, the page says so and has the rest. A report that was there is replaced;
+    `noticed` is told in a sentence what the new one has to do without.
     Raises FileNotFoundError if no run is in the folder, ValueError for a damaged one, MissingExtra without matplotlib, OSError.
     """
     require("matplotlib", "plot")
     run = open_run(folder)
     with use_backend(run.config.training.backend):
-        return place(Path(folder), *compose(run))
+        return place(Path(folder), *compose(run, noticed))
 
 
 def place(folder: Path, page: str, pictures: dict[str, bytes]) -> Path:

@@ -5,24 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from .. import checkpoints
-from ..backend import get_backend, use_backend
+from ..backend import get_array_module, get_backend, use_backend
 from ..data import Dataset
 from ..data.augment import Augmentation, normalisation_of
 from ..data.batches import Batches, ahead
 from ..extras import require
 from ..optimizers import PiecewiseConstant, WarmupCosine
-from .config import Config
+from .config import Config, read_config
 from .diverged import Diverged, first_not_finite
 from .environment import differences, environment
 from .evaluation import Evaluation, Predictor, evaluate
 from .nets import Net
 from .run import BEST, CONFIG, LAST, METRICS, MetricsLog
-from .sources import dataset_of
+from .sources import check_dataset, dataset_of
 from .state import About, Progress, TrainingState
 from .step import StepResult, is_finite, train_step
 
@@ -79,6 +80,10 @@ class Trainer:
         self.config, self.folder, self.dataset = config, folder, dataset
         self.progress, self.listener = progress, listener
         images = dataset.train.images
+        if data.shift >= min(images.shape[1:3]):
+            raise ValueError(
+                f"shift must be less than the side of a picture, {min(images.shape[1:3])}, not {data.shift}"
+            )
         normalisation = normalisation_of(images)._replace(dtype=training.dtype)
         self.batches = Batches(
             dataset.train, training.batch_size, normalisation, Augmentation(data.shift, data.flip, data.crop), training.seed
@@ -99,15 +104,22 @@ class Trainer:
     # ---- beginning -----------------------------------------------------------------------------------------------------
     @classmethod
     def start(
-        cls, config: Config, folder: Path, listener: Listener | None = None, dataset: Dataset | None = None
+        cls, config: Config, folder: str | Path, listener: Listener | None = None, dataset: Dataset | None = None
     ) -> Trainer:
         """A new run: reads the data set, makes the folder, writes the config and a first checkpoint.
 
+        A `dataset` of your own is trained on in the place of the config's, and its name becomes the config's source.
         Raises FileExistsError if a run is in the folder, before anything is made; else as `dataset_of`.
         """
+        folder = Path(folder)
         if any((folder / name).exists() for name in (LAST, BEST, METRICS)):
             raise FileExistsError(f"{folder} holds a run already: resume it, remove it, or give another folder")
-        dataset = dataset or dataset_of(config.data, config.training.seed)
+        if dataset is None:
+            _check_outside(folder, config.data.source)
+            dataset = dataset_of(config.data, config.training.seed)
+        else:
+            check_dataset(dataset, config.task)
+            config = replace(config, data=replace(config.data, source=dataset.name))
         trainer = cls(config, folder, dataset, Progress(), listener or Listener())
         folder.mkdir(parents=True, exist_ok=True)
         checkpoints.write_atomically(folder / CONFIG, config.to_toml().encode())
@@ -115,11 +127,12 @@ class Trainer:
         return trainer
 
     @classmethod
-    def resume(cls, folder: Path, listener: Listener | None = None, dataset: Dataset | None = None) -> Trainer:
-        """Goes on with the run in `folder` from its last checkpoint, with the config in it.
+    def resume(cls, folder: str | Path, listener: Listener | None = None, dataset: Dataset | None = None) -> Trainer:
+        """Goes on with the run in `folder` from its last checkpoint, with the config in the checkpoint.
 
         Raises FileNotFoundError without a checkpoint, CheckpointMismatch, ValueError if the data set has changed since.
         """
+        folder = Path(folder)
         checkpoint = checkpoints.load(folder / LAST)
         about, progress = About.read(checkpoint)
         config = about.config
@@ -127,10 +140,28 @@ class Trainer:
         about.check_data(dataset)
         trainer = cls(config, folder, dataset, progress, listener or Listener())
         with _computing(config):
-            trainer.state.load(checkpoint)
+            trainer.state.load(checkpoint, progress.step)
+        trainer._notice_changes()
         for text in differences(about.environment, trainer.about.environment):
             trainer.listener.noticed(f"the last bits of the results may differ from a run without a break: {text}")
         return trainer
+
+    def _notice_changes(self) -> None:
+        """What somebody did to the folder since."""
+        try:
+            same = read_config(self.folder / CONFIG) == self.config
+        except (ValueError, OSError):
+            same = False
+        if not same:
+            self.listener.noticed(
+                f"{self.folder / CONFIG} is not the config that the run began with, which goes on to count"
+            )
+        if self.progress.best_epoch and not (self.folder / BEST).exists():
+            self.listener.noticed(
+                f"{self.folder / BEST} is gone: the best of the epochs to come, if any, takes its place"
+            )
+            if not self.progress.finished:
+                self.progress.best_value = None
 
     # ---- the loop ------------------------------------------------------------------------------------------------------
     def run(self, stop: Callable[[], bool] = lambda: False) -> bool:
@@ -256,7 +287,10 @@ class Trainer:
 
     # ---- saving, time, and what can go wrong ---------------------------------------------------------------------------
     def save(self) -> None:
-        """last.safetensors: everything up to here, and how much of metrics.jsonl belongs to it."""
+        """last.safetensors: everything up to here, and how much of metrics.jsonl belongs to it. Raises Diverged for what is not finite."""
+        broken = [name for name, w in self.state.variables.items() if not get_array_module(w).isfinite(w).all()]
+        if broken:  # the loss was finite, but the step from it was not
+            self._raise_diverged("a weight is no longer a number", self.progress.step, broken[0])
         if self.log is not None:
             self.progress.metrics_bytes = self.log.saved()
         self.clock.tick()
@@ -286,10 +320,16 @@ class Trainer:
     def _raise_diverged(self, what: str, step: int, where: str | None) -> None:
         self._write("diverged", epoch=self.progress.epoch, step=step, where=where)
         advice = (
-            f"try a learning_rate smaller than {self.config.training.learning_rate:g}, warmup_epochs or clip_norm; "
+            f"try a learning_rate smaller than {self.config.training.learning_rate:g}, warmup_epochs, clip_norm, or less weight_decay; "
             f"the last good checkpoint, of step {self._saved_step}, is {self.folder / LAST}"
         )
         raise Diverged(what, step, self.progress.epoch, where, advice)
+
+
+def _check_outside(folder: Path, source: str) -> None:
+    """A run inside its own data set would be read as a class the next time."""
+    if Path(source).is_dir() and folder.resolve().is_relative_to(Path(source).resolve()):
+        raise ValueError(f"the run's folder must not be inside its data set, but {folder} is in {source}")
 
 
 def schedule_of(config: Config, steps_an_epoch: int) -> WarmupCosine | PiecewiseConstant:

@@ -20,7 +20,7 @@ except ImportError:  # Windows has none
     fcntl = None  # type: ignore[assignment]
 
 from .. import checkpoints
-from ..backend import Array
+from ..backend import Array, use_backend
 from ..data import Dataset
 from .config import Config
 from .evaluation import Predictor
@@ -29,6 +29,7 @@ from .sources import dataset_of
 from .state import About, variables_of
 
 CONFIG, METRICS, LAST, BEST = "config.toml", "metrics.jsonl", "last.safetensors", "best.safetensors"
+NUMBERS = ("epoch", "step", "loss", "accuracy", "learning_rate", "seconds")  # in every line of a step or an epoch
 
 
 class MetricsLog:
@@ -71,10 +72,21 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     found, lines = [], path.read_bytes().split(b"\n")
     for number, line in enumerate(lines[:-1], 1):  # what follows the last newline is empty, or unfinished
         try:
-            found.append(dict(json.loads(line)))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}: line {number} is no JSON object: {error}") from error
+            found.append(_checked_line(json.loads(line)))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError(f"{path}: line {number} is none that training wrote: {error}") from error
     return found
+
+
+def _checked_line(line: Any) -> dict[str, Any]:
+    """A JSON object whose numbers are numbers. Raises TypeError."""
+    if not isinstance(line, dict):
+        raise TypeError("it is no JSON object")
+    if line.get("kind") in ("step", "epoch"):
+        for name in NUMBERS:
+            if not isinstance(line.get(name), (int, float)):
+                raise TypeError(f"its {name} is no number but {line.get(name)!r}")
+    return line
 
 
 class Run:
@@ -84,11 +96,18 @@ class Run:
     metrics (the lines of metrics.jsonl as dicts), net and variables (for evaluation).
     """
 
-    def __init__(self, folder: Path, checkpoint: checkpoints.Checkpoint, metrics: list[dict[str, Any]]) -> None:
-        self.folder, self.checkpoint, self.metrics = folder, checkpoint, metrics
+    def __init__(self, folder: Path, checkpoint: checkpoints.Checkpoint) -> None:
+        self.folder, self.checkpoint = folder, checkpoint
         self.about, self.progress = About.read(checkpoint)
         self.net: Net
-        self.net, self.variables = variables_of(checkpoint, self.about)
+        with use_backend(self.config.training.backend):
+            self.net, self.variables = variables_of(checkpoint, self.about)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, read now. Raises ValueError for a damaged one."""
+        path = self.folder / METRICS
+        return read_metrics(path) if path.exists() else []
 
     @property
     def config(self) -> Config:
@@ -146,5 +165,4 @@ def open_run(folder: str | Path, which: str = "best") -> Run:
     path = folder / (BEST if which == "best" and (folder / BEST).exists() else LAST)
     if not path.exists():
         raise FileNotFoundError(f"{folder} is not the folder of a training run: it has no {BEST} and no {LAST}")
-    metrics = read_metrics(folder / METRICS) if (folder / METRICS).exists() else []
-    return Run(folder, checkpoints.load(path), metrics)
+    return Run(folder, checkpoints.load(path))

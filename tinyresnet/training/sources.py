@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..data import Dataset, load
+from ..data.checks import check_found
+from ..data.dataset import Found
 from ..data.scenes import scene_dataset
 from .config import DataConfig
 
@@ -24,6 +26,21 @@ def dataset_of(data: DataConfig, seed: int) -> Dataset:
         seed=seed,
     )
     return limited(found, data.limit, seed) if data.limit else found
+
+
+def check_dataset(dataset: Dataset, task: str) -> None:
+    """Raises ValueError for a data set of the caller's that no net could learn from, or whose parts do not go together."""
+    if task == "classify":
+        check_found(dataset.name, Found(dataset.train, dataset.test, dataset.class_names))
+        return
+    for name, (images, labels) in (("train", dataset.train), ("test", dataset.test)):
+        if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape or labels.shape != images.shape[:3]:
+            raise ValueError(
+                f"{dataset.name}: {name} pictures must be uint8 [N, H, W, C] and labels [N, H, W], "
+                f"but are {images.dtype} {list(images.shape)} and {list(labels.shape)}"
+            )
+        if labels.dtype.kind not in "iu" or not 0 <= labels.min() <= labels.max() < len(dataset.class_names):
+            raise ValueError(f"{dataset.name}: {name} labels must be integers from 0 to {len(dataset.class_names) - 1}")
 
 
 def limited(dataset: Dataset, limit: int, seed: int) -> Dataset:

@@ -132,13 +132,25 @@ class TrainingState:
         """The variables to evaluate with, under their own names, and nothing else."""
         checkpoints.save(path, self.for_evaluation(), about.metadata(progress))
 
-    def load(self, checkpoint: checkpoints.Checkpoint) -> None:
-        """Everything as it was saved. Raises CheckpointMismatch, which lists what does not fit, and changes nothing then."""
+    def load(self, checkpoint: checkpoints.Checkpoint, steps: int) -> None:
+        """Everything as it was saved after `steps` steps.
+
+        Raises CheckpointMismatch, which lists what does not fit, and changes nothing then.
+        """
         arrays, slots = checkpoints.split_slots(checkpoint.arrays)
+        momentum, averages = slots.get(MOMENTUM, {}), slots.get(AVERAGE, {})
+        if steps:  # before the first step there are none
+            trained = {name: self.variables[name] for name in self.variables.trainable}
+            checkpoints.check_fit(
+                momentum, trained if self.optimizer.momentum else {}, path=f"{checkpoint.path}, momentum,"
+            )
+            checkpoints.check_fit(
+                averages, self.variables if self.averages else {}, path=f"{checkpoint.path}, averages,"
+            )
         checkpoints.restore(self.variables, arrays, path=checkpoint.path)
-        self.optimizer.slots = _on_device(slots.get(MOMENTUM, {}))
+        self.optimizer.slots = _on_device(momentum)
         if self.averages:
-            self.averages.averages = _on_device(slots.get(AVERAGE, {}))
+            self.averages.averages = _on_device(averages)
 
 
 def _on_device(arrays: dict[str, Array]) -> dict[str, Array]:

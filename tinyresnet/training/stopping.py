@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the step is finished and saved first. A second one stops at once."""
+"""Ctrl-C, SIGTERM and a closed terminal: the step is finished and saved first. A second one stops at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Stop:
 
 @contextmanager
 def stopping_by_signal() -> Iterator[Stop]:
-    """`with stopping_by_signal() as stop: train(..., stop=stop)`: the first SIGINT or SIGTERM only sets `stop`, the second raises.
+    """`with stopping_by_signal() as stop: train(..., stop=stop)`: the first SIGINT, SIGTERM or SIGHUP only sets `stop`, the second raises.
 
     In a thread other than the main one Python allows no handlers: nothing is changed there.
     """
@@ -36,7 +36,11 @@ def stopping_by_signal() -> Iterator[Stop]:
             raise KeyboardInterrupt
         stop.signal = signal.Signals(number).name
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    # A terminal that is closed, unless it was said (by nohup) that this does not matter.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield stop
     finally:
