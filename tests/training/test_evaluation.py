@@ -11,7 +11,7 @@ import pytest
 from tests.training.runs import start, tiny_config, tiny_dataset
 from tinyresnet import ops
 from tinyresnet.data.augment import normalisation_of
-from tinyresnet.training import Net, Predictor, evaluate, evaluation, open_run
+from tinyresnet.training import Net, Predictor, Trainer, evaluate, evaluation, open_run
 from tinyresnet.training.stopping import stopping_by_signal
 
 IMAGES, LABELS = tiny_dataset().test
@@ -76,6 +76,17 @@ def test_a_damaged_run_is_refused(tmp_path: Path) -> None:
     assert open_run(tmp_path / "run").progress.step == 0  # before the first epoch ends, "best" is "last"
     last.write_bytes(last.read_bytes()[:-10])
     with pytest.raises(ValueError, match=r"last\.safetensors"):
+        open_run(tmp_path / "run")
+
+
+def test_the_best_of_another_run_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    pytest.importorskip("threadpoolctl")
+    start(tmp_path / "run")
+    other = Trainer.start(tiny_config(epochs=1), tmp_path / "other", dataset=tiny_dataset(seed=9))
+    assert other.run()
+    (tmp_path / "run" / "best.safetensors").write_bytes((tmp_path / "other" / "best.safetensors").read_bytes())
+    with pytest.raises(ValueError, match=r"best\.safetensors is not of the run in"):
         open_run(tmp_path / "run")
 
 

@@ -87,6 +87,13 @@ def load(path: str | Path) -> Checkpoint:
     return Checkpoint(path, arrays, metadata)
 
 
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The texts of a checkpoint without its arrays, and so without its checksum looked at. Raises as `load`."""
+    path = Path(path)
+    with path.open("rb") as file:
+        return _metadata(path, file)
+
+
 def _metadata(path: Path, file: BinaryIO) -> dict[str, Any]:
     """The texts, if the file says that it is a checkpoint which this version reads. Raises ValueError."""
     metadata = _header(path, file).get(RESERVED) or {}

@@ -165,4 +165,9 @@ def open_run(folder: str | Path, which: str = "best") -> Run:
     path = folder / (BEST if which == "best" and (folder / BEST).exists() else LAST)
     if not path.exists():
         raise FileNotFoundError(f"{folder} is not the folder of a training run: it has no {BEST} and no {LAST}")
-    return Run(folder, checkpoints.load(path))
+    found = checkpoints.load(path)
+    if path.name == BEST and (folder / LAST).exists():
+        last = checkpoints.read_metadata(folder / LAST)
+        if any(found.metadata.get(name) != last.get(name) for name in ("data_fingerprint", "class_names")):
+            raise ValueError(f"{path} is not of the run in {folder}: it was trained on other data than {LAST} there")
+    return Run(folder, found)
