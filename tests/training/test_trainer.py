@@ -12,7 +12,7 @@ import pytest
 
 from tests.training.runs import metrics_of, numbers_of, resume, start, tiny_config, tiny_dataset
 from tinyresnet import checkpoints, ops, use, use_backend
-from tinyresnet.training import Diverged, Listener, Trainer, loop, open_run
+from tinyresnet.training import Diverged, Listener, Trainer, dataset_of, loop, open_run
 from tinyresnet.training.run import BEST, CONFIG, LAST, METRICS
 
 pytest.importorskip("safetensors")
@@ -306,6 +306,25 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
 def test_a_data_set_of_the_callers_is_checked(change: Callable[[Any], Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=said):
         Trainer.start(tiny_config(), tmp_path / "run", dataset=change(tiny_dataset()))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pixels_of_the_callers_can_be_opened_and_gone_on_with(tmp_path: Path) -> None:
+    config = tiny_config(
+        task="segment", source="scenes", limit=24, image_size=33, root_stride=2, epochs=1, batch_size=8
+    )
+    mine = dataset_of(config.data, 0)._replace(name="mine")
+    assert Trainer.start(config, tmp_path / "run", dataset=mine).run(after(2)) is False
+    assert Trainer.resume(tmp_path / "run", dataset=mine).run()
+    assert (
+        open_run(tmp_path / "run").progress.finished is False and open_run(tmp_path / "run", "last").progress.finished
+    )
+
+
+def test_a_name_that_no_config_could_have_is_refused(tmp_path: Path) -> None:
+    for name in ("", "scenes"):
+        with pytest.raises(ValueError, match="source"):
+            Trainer.start(tiny_config(), tmp_path / "run", dataset=tiny_dataset()._replace(name=name))
     assert list(tmp_path.iterdir()) == []
 
 

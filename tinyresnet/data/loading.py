@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import operator
 import os
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array
-from ..ops.checks import positive_int
+from ..ops.checks import not_negative_int, positive_int
 from .checks import check_found, check_memory, opened
 from .cifar10 import is_cifar10_folder, read_cifar10_archive, read_cifar10_folder
 from .dataset import Dataset, Found, Pictures
@@ -52,7 +51,7 @@ def load(
         raise ValueError(f"channels must be 1, 3 or None, not {channels!r}")
     if not isinstance(test_share, numbers.Real) or not 0 < test_share < 1:
         raise ValueError(f"test_share must be a number between 0 and 1, not {test_share!r}")
-    seed = _seed(seed)
+    seed = not_negative_int("seed", seed)
     name, found = _found(source, image_size, channels)
     check_found(source, found)
     train, test, class_names = found
@@ -60,16 +59,6 @@ def load(
         train, test = stratified_split(source, train, class_names, test_share=float(test_share), seed=seed)
     train, test = (_brought(source, part, image_size, channels) for part in (train, test))
     return Dataset(name, train, test, class_names)
-
-
-def _seed(seed: Any) -> int:
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        number = -1
-    if number < 0 or isinstance(seed, bool):
-        raise ValueError(f"seed must be an integer >= 0, not {seed!r}")
-    return number
 
 
 def _found(source: str | Path, image_size: int | None, channels: int | None) -> tuple[str, Found]:

@@ -61,6 +61,17 @@ def positive_int(name: str, value: Any) -> int:
     return number
 
 
+def not_negative_int(name: str, value: Any) -> int:
+    """`value` as an int if it is an integer >= 0 (a bool is none)."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if number < 0 or isinstance(value, bool):
+        raise ValueError(f"{name} must be an integer >= 0, not {value!r}")
+    return number
+
+
 def positive_pair(name: str, value: Any) -> Pair:
     """An integer >= 1, or two of them for height and width: 3 -> (3, 3), [7, 1] -> (7, 1)."""
     if isinstance(value, (tuple, list)):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..backend import Array
+from ..ops.checks import not_negative_int
 from ..slim import Variables
-from .checks import check_kept, checked_count, share
+from .checks import check_kept, share
 
 
 class ExponentialMovingAverage:
@@ -27,7 +28,7 @@ class ExponentialMovingAverage:
         of one that is not in the store; nothing is changed then.
         """
         check_kept("the average", self.averages, variables)
-        steps = checked_count("step", step)
+        steps = not_negative_int("step", step)
         keep = min(self.decay, (1 + steps) / (10 + steps))
         for name, variable in variables.items():
             average = self.averages.get(name)

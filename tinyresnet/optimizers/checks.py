@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,17 +29,6 @@ def not_negative(name: str, value: Any) -> float:
 def share(name: str, value: Any) -> float:
     """A momentum or a decay: how much of what was is kept."""
     return checked_number(name, value, "from 0 to less than 1", lambda number: 0 <= number < 1)
-
-
-def checked_count(name: str, value: Any) -> int:
-    """A number of steps, which may be 0. Raises ValueError unless it is an integer >= 0 (a bool is none)."""
-    try:
-        count = operator.index(value)
-    except TypeError:
-        count = -1
-    if count < 0 or isinstance(value, bool):
-        raise ValueError(f"{name} must be an integer >= 0, not {value!r}")
-    return count
 
 
 def check_kept(what: str, kept: Mapping[str, Array], variables: Variables) -> None:

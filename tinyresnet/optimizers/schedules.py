@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..ops.checks import positive_int
-from .checks import checked_count, not_negative
+from ..ops.checks import not_negative_int, positive_int
+from .checks import not_negative
 
 
 def _warmed(step: int, warmup_steps: int) -> float:
@@ -31,7 +31,7 @@ class WarmupCosine:
         not_negative("peak", self.peak)
         not_negative("final", self.final)
         positive_int("steps", self.steps)
-        if checked_count("warmup_steps", self.warmup_steps) >= self.steps:
+        if not_negative_int("warmup_steps", self.warmup_steps) >= self.steps:
             raise ValueError(f"warmup_steps must be less than steps, {self.steps}, not {self.warmup_steps}")
 
     def __call__(self, step: int) -> float:
@@ -55,7 +55,7 @@ class PiecewiseConstant:
     warmup_steps: int = 0
 
     def __post_init__(self) -> None:
-        checked_count("warmup_steps", self.warmup_steps)
+        not_negative_int("warmup_steps", self.warmup_steps)
         for i, value in enumerate(self.values):
             not_negative(f"values[{i}]", value)
         for i, boundary in enumerate(self.boundaries):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from ..data.augment import Augmentation, normalisation_of
 from ..data.batches import Batches, ahead
 from ..extras import require
 from ..optimizers import PiecewiseConstant, WarmupCosine
-from .config import Config, read_config
+from .config import Config, changed, read_config
 from .diverged import Diverged, first_not_finite
 from .environment import differences, environment
 from .evaluation import Evaluation, Predictor, evaluate
@@ -108,7 +107,7 @@ class Trainer:
     ) -> Trainer:
         """A new run: reads the data set, makes the folder, writes the config and a first checkpoint.
 
-        A `dataset` of your own is trained on in the place of the config's, and its name becomes the config's source.
+        A `dataset` of your own is trained on in the place of the config's; of pictures with a class each, its name becomes the source.
         Raises FileExistsError if a run is in the folder, before anything is made; else as `dataset_of`.
         """
         folder = Path(folder)
@@ -119,7 +118,10 @@ class Trainer:
             dataset = dataset_of(config.data, config.training.seed)
         else:
             check_dataset(dataset, config.task)
-            config = replace(config, data=replace(config.data, source=dataset.name))
+            if (
+                config.task == "classify"
+            ):  # for task segment the source stays "scenes", the only one that a config can name
+                config = changed(config, {"source": dataset.name})
         trainer = cls(config, folder, dataset, Progress(), listener or Listener())
         folder.mkdir(parents=True, exist_ok=True)
         checkpoints.write_atomically(folder / CONFIG, config.to_toml().encode())
