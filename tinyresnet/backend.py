@@ -84,7 +84,7 @@ def _load_numba() -> Backend:
         raise BackendUnavailable(
             "back end 'numba' needs the package numba, which is not installed: pip install \"tinyresnet[numba]\""
         )
-    return Backend("numba", np, importlib.import_module("tinyresnet.kernels.cpu").KERNELS)
+    return Backend("numba", np, importlib.import_module("tinyresnet.ops.compiled").KERNELS)
 
 
 def _load_cupy() -> Backend:

@@ -52,6 +52,23 @@ def col2im(dcol: Array, shape: tuple[int, ...], win: Windows) -> Array:
     return dx[:, *win.inside(h, w)]  # type: ignore[no-any-return]
 
 
+def check_conv2d(x: Array, w: Array, stride: int | Pair, rate: int | Pair, padding: str | Pads) -> Windows:
+    """x [N, H, W, C] and w [KH, KW, C, K] of one dtype, and a geometry that fits: where the windows lie. Raises ValueError."""
+    check_array("x", x, IMAGES)
+    check_array("w", w, ("KH", "KW", "C", "K"))
+    kh, kw, c, _ = w.shape
+    if c != x.shape[3]:
+        raise ValueError(
+            f"w has {c} input channels (shape {shape_text(w.shape)}), but x has {x.shape[3]} (shape {shape_text(x.shape)}): "
+            "they must be equal"
+        )
+    if w.dtype != x.dtype:
+        raise ValueError(f"w is {w.dtype}, but x is {x.dtype}: they must be of one dtype")
+    if min(w.shape) < 1:
+        raise ValueError(f"w must have at least one entry along each axis, but its shape is {shape_text(w.shape)}")
+    return windows(x.shape, (kh, kw), stride, rate, padding)
+
+
 @op
 def conv2d_forward(
     x: Array, w: Array, stride: int | Pair = 1, rate: int | Pair = 1, padding: str | Pads = "SAME"
@@ -63,19 +80,8 @@ def conv2d_forward(
     "VALID" (none) or ((top, bottom), (left, right)).
     Returns y [N, OH, OW, K] and what conv2d_backward needs. Raises ValueError. TensorFlow: tf.nn.conv2d (a cross-correlation).
     """
-    check_array("x", x, IMAGES)
-    check_array("w", w, ("KH", "KW", "C", "K"))
+    win = check_conv2d(x, w, stride, rate, padding)
     kh, kw, c, k = w.shape
-    if c != x.shape[3]:
-        raise ValueError(
-            f"w has {c} input channels (shape {shape_text(w.shape)}), but x has {x.shape[3]} (shape {shape_text(x.shape)}): "
-            "they must be equal"
-        )
-    if w.dtype != x.dtype:
-        raise ValueError(f"w is {w.dtype}, but x is {x.dtype}: they must be of one dtype")
-    if min(w.shape) < 1:
-        raise ValueError(f"w must have at least one entry along each axis, but its shape is {shape_text(w.shape)}")
-    win = windows(x.shape, (kh, kw), stride, rate, padding)
     col = im2col(x, win)  # [N, OH, OW, KH, KW, C]
     y = col.reshape(-1, kh * kw * c) @ w.reshape(-1, k)  # [N*OH*OW, K]
     return y.reshape(x.shape[0], *win.size, k), Conv2DSaved(x, w, win.stride, win.rate, win.pads)

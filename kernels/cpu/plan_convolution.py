@@ -1,0 +1,327 @@
+"""Which way of convolving is the quickest for a geometry, and the Steps for it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import convolution, outer, packing, threads, winograd, winograd_weights
+from .convolution import AFFINE, PACK, PANEL_BYTES, PATCHES, TILE
+from .micro_kernel import BIAS, RELU, RESIDUAL
+from .outer import ACCUMULATE, BLOCK, PANELS, ROWS
+from .plan import Plan, address, constants, cut, integers, pieces
+from .vectors import lanes
+
+DIRECT, LAID_OUT, WINOGRAD_2, WINOGRAD_4 = "direct", "patches", "winograd 2x2", "winograd 4x4"
+CACHE = 400_000  # bytes of A that a task works on, at most: they and a panel of B share the second-level cache
+TILES_CACHE = 1_500_000  # bytes of transformed tiles of a task, at most
+LONGEST_PATCH = 1024  # elements of a patch that is laid out as a row
+WORKSPACE = 24_000_000  # bytes of transformed tiles that are made before they are used, for a weights' gradient
+
+
+class Geometry(NamedTuple):
+    """x [n, h, width, c] by w [kh, kw, c, k] gives y [n, oh, ow, k]: strides sh, sw; rates rh, rw; `top` and `left` pixels of padding."""
+
+    n: int
+    h: int
+    width: int
+    c: int
+    oh: int
+    ow: int
+    k: int
+    kh: int
+    kw: int
+    sh: int
+    sw: int
+    rh: int
+    rw: int
+    top: int
+    left: int
+
+    def fields(self) -> dict[str, int]:
+        """As fields of a Step."""
+        return self._asdict()
+
+    def turned(self) -> Geometry:
+        """The convolution that gives dx from dy, for stride 1: the kernel turned round, c and k exchanged."""
+        top, left = (self.kh - 1) * self.rh - self.top, (self.kw - 1) * self.rw - self.left
+        return self._replace(h=self.oh, width=self.ow, c=self.k, oh=self.h, ow=self.width, k=self.c, top=top, left=left)
+
+
+def _tile_f(method: str) -> int:
+    return 4 if method == WINOGRAD_4 else 2
+
+
+@functools.lru_cache(1024)
+def tiles(oh: int, ow: int, f: int, rh: int, rw: int) -> Any:
+    """The first output pixels (row, column) of all tiles of a map: F x F pixels `rate` apart, phase by phase."""
+    rows = [a + i for a in range(min(rh, oh)) for i in range(0, oh - a, f * rh)]
+    columns = [b + j for b in range(min(rw, ow)) for j in range(0, ow - b, f * rw)]
+    return np.array([(row, column) for row in rows for column in columns], np.int64).reshape(-1, 2)
+
+
+def _is_3x3(g: Geometry) -> bool:
+    return (g.kh, g.kw, g.sh, g.sw) == (3, 3, 1, 1)
+
+
+def is_pointwise(g: Geometry) -> bool:
+    """1x1, every pixel once: a matrix product."""
+    return (g.kh, g.kw, g.sh, g.sw, g.top, g.left, g.oh, g.ow) == (1, 1, 1, 1, 0, 0, g.h, g.width)
+
+
+@functools.lru_cache(4096)
+def choose(g: Geometry, dtype: str, prepared: bool, backward: bool = False) -> str:
+    """The quickest of the four ways, by an estimate in vector instructions; `prepared`: the weights are transformed beforehand.
+
+    float64 stays direct: it is asked for where the last digits count.
+    """
+    if g.kh * g.kw > 1 and g.c < 16 and g.kh * g.kw * g.c <= LONGEST_PATCH and not backward:
+        return LAID_OUT
+    if not _is_3x3(g) or dtype == "float64" or min(g.c, g.k) < 8:
+        return DIRECT
+    width = lanes(np.dtype(dtype))
+    c, k = -(-g.c // width), -(-g.k // width)  # vectors
+    costs = {DIRECT: 9.7 * g.n * g.oh * g.ow * g.c * k}
+    for method, n2, per_input, per_output in ((WINOGRAD_2, 16, 60, 40), (WINOGRAD_4, 36, 170, 120)):
+        count = g.n * len(tiles(g.oh, g.ow, _tile_f(method), g.rh, g.rw))
+        weights = n2 * g.c * k  # vectors that are read once at least; beyond the cache that takes long
+        traffic = weights * (3 if weights * width * 4 > 16e6 else 0.6)
+        costs[method] = 1.05 * n2 * count * g.c * k + count * (per_input * c + per_output * k) + traffic
+        if not prepared:
+            costs[method] += 4 * weights
+    return min(costs, key=lambda method: costs[method])
+
+
+# ---- weights ---------------------------------------------------------------------------------------------------------------
+def packed_size(method: str, g: Geometry, dtype: Any) -> int:
+    """How many elements the prepared weights have."""
+    size = np.dtype(dtype).itemsize
+    if method in (WINOGRAD_2, WINOGRAD_4):
+        return winograd.transformed_elements(_tile_f(method), g.c, g.k, size)
+    return packing.packed_elements(g.kh * g.kw, g.c, g.k, size)
+
+
+def prepare_weights(plan: Plan, method: str, g: Geometry, w: Any, packed: Any, turned: bool = False) -> None:
+    """Steps that bring w [kh, kw, c, k] into the form that `method` reads. turned: w is [kh, kw, k, c] of the forward pass, for dx."""
+    size, taps = plan.dtype.itemsize, g.kh * g.kw
+    order = range(taps - 1, -1, -1) if turned else range(taps)
+    row, column = (size, g.c * size) if turned else (g.k * size, size)
+    fields = dict(w=w, y=packed, c=g.c, k=g.k, taps=taps, d=row, e=column)
+    table = integers(tuple(tap * g.c * g.k * size for tap in order))
+    _weights_step(plan, method, g, fields, table)
+
+
+def _weights_step(plan: Plan, method: str, g: Geometry, fields: dict[str, Any], table: Any) -> None:
+    workers, panels = threads.get_num_threads(), -(-g.k * plan.dtype.itemsize // PANEL_BYTES)
+    if method in (WINOGRAD_2, WINOGRAD_4):
+        parts = max(1, min(-(-g.c // 64), -(-4 * workers // panels)))
+        more = dict(b=_tile_f(method), row_tasks=parts, column_tasks=panels)
+        plan.add(winograd.transform_weights, winograd.WEIGHTS_SCRATCH, tasks=parts * panels, a=table, **fields, **more)
+    else:
+        tasks = min(4 * workers, panels * fields["taps"])
+        plan.add(packing.pack, tasks=tasks, a=table, **fields)
+
+
+# ---- forward, and dx ---------------------------------------------------------------------------------------------------------
+class Epilogue(NamedTuple):
+    """What is done to y while it is in registers, and to x on its way there. Arrays, or addresses."""
+
+    bias: Any = None
+    residual: Any = None  # of y's shape
+    relu: bool = False
+    scale: Any = None  # with shift: convolve max(scale * x + shift, 0)
+    shift: Any = None
+
+    def flags(self) -> int:
+        """As flags of a Step."""
+        return (
+            (BIAS if self.bias is not None else 0)
+            | (RESIDUAL if self.residual is not None else 0)
+            | (RELU if self.relu else 0)
+            | (AFFINE if self.scale is not None else 0)
+        )
+
+
+def _at(place: Any) -> int:
+    return address(place) if isinstance(place, np.ndarray) else int(place or 0)
+
+
+def _map_strides(name: str, row: int, width: int, height: int) -> dict[str, int]:
+    return {f"{name}_pixel": row, f"{name}_row": width * row, f"{name}_image": height * width * row}
+
+
+def convolve(plan: Plan, method: str, g: Geometry, x: Any, packed: Any, y: Any, epilogue: Epilogue = Epilogue()) -> None:  # noqa: B008
+    """The step y = convolution of x by the prepared weights. x, packed, y: arrays, or addresses."""
+    if epilogue.scale is not None and method == LAID_OUT or method == DIRECT and epilogue.scale is not None and not is_pointwise(g):
+        raise ValueError("scale and shift need a 1x1 convolution without stride and padding, or Winograd's way")
+    size = plan.dtype.itemsize
+    fields: dict[str, Any] = {
+        **g.fields(),
+        **_map_strides("x", g.c * size, g.width, g.h),
+        **_map_strides("y", g.k * size, g.ow, g.oh),
+        **dict(x=x, w=packed, y=y, scale=epilogue.scale or 0 if not isinstance(epilogue.scale, np.ndarray) else epilogue.scale),
+        **dict(shift=0 if epilogue.shift is None else epilogue.shift, bias=0 if epilogue.bias is None else epilogue.bias),
+        "residual": 0 if epilogue.residual is None else _at(epilogue.residual) - _at(y),
+    }
+    plan.kept.append(epilogue.residual)
+    if method in (WINOGRAD_2, WINOGRAD_4):
+        _winograd_step(plan, _tile_f(method), g, fields, epilogue.flags())
+    elif method == LAID_OUT:
+        _direct_step(plan, g, fields, epilogue.flags() | PATCHES, ())
+    else:
+        taps = tuple((i * g.rh - g.top, j * g.rw - g.left) for i in range(g.kh) for j in range(g.kw))
+        _direct_step(plan, g, fields, epilogue.flags(), taps)
+
+
+def _winograd_step(plan: Plan, f: int, g: Geometry, fields: dict[str, Any], flags: int) -> None:
+    size, table = plan.dtype.itemsize, tiles(g.oh, g.ow, f, g.rh, g.rw)
+    count, panels = g.n * len(table), -(-g.k * size // PANEL_BYTES)
+    most = max(TILE, min(4 * TILE, TILES_CACHE // ((f + 2) ** 2 * g.c * size)))
+    row_tasks, column_tasks = cut(count, panels, most, threads.get_num_threads(), TILE, 1, 0.2)
+    rows = -(-count // row_tasks)
+    if not isinstance(fields["bias"], np.ndarray) and not fields["bias"]:
+        fields["bias"] = constants(plan.dtype, 0, g.k)
+    plan.add(
+        winograd.convolve,
+        winograd.scratch_bytes(f, rows, g.c, size),
+        **{**fields, "a": table, "taps": len(table), "b": f, "flags": flags},
+        d=constants(plan.dtype, -np.inf, g.k),
+        e=constants(plan.dtype, 0, g.k),
+        tasks=row_tasks * column_tasks if count else 0,
+        row_tasks=row_tasks,
+        column_tasks=column_tasks,
+    )
+
+
+def _direct_step(plan: Plan, g: Geometry, fields: dict[str, Any], flags: int, taps: tuple[tuple[int, int], ...]) -> None:
+    """`taps`: (row, column) of the input pixel that each sees, for output pixel (0, 0)."""
+    size = plan.dtype.itemsize
+    if len(taps) == 1 and g.c * size % 2048 == 0 and g.c * size >= 4096:
+        flags |= PACK
+    terms, pixels = (g.kh * g.kw * g.c if flags & PATCHES else g.c), g.n * g.oh * g.ow
+    most = max(1, min(8, CACHE // (TILE * max(terms * size, 1))))  # tiles of a task
+    panels = -(-g.k * size // PANEL_BYTES)
+    overhead = 0.08 if flags & (PACK | AFFINE | PATCHES) else 0.01
+    row_tasks, column_tasks = cut(-(-pixels // TILE), panels, most, threads.get_num_threads(), TILE, TILE, overhead)
+    rows = -(-(-(-pixels // TILE)) // row_tasks) * TILE
+    more = dict(zeros=constants(plan.dtype, 0, g.c), flags=flags, taps=len(taps), row_tasks=row_tasks, column_tasks=column_tasks)
+    if taps:
+        more["a"] = integers(*taps)
+    tasks = row_tasks * column_tasks if pixels else 0
+    plan.add(convolution.convolve, convolution.scratch_bytes(rows, max(len(taps), 1), terms, size, flags), tasks=tasks, **{**fields, **more})
+
+
+def _phases(g: Geometry) -> Iterator[tuple[int, int, list[tuple[int, int, int]]]]:
+    """For each phase (a, b) of input pixels, a < sh, b < sw: the taps (number, row, column) that give it a share of dy.
+
+    Input row a + sh*u is seen through kernel row i by output row u + (a + top - i*rh) / sh, if that is an integer.
+    """
+    for a in range(min(g.sh, g.h)):
+        for b in range(min(g.sw, g.width)):
+            yield (
+                a,
+                b,
+                [
+                    (i * g.kw + j, (a + g.top - i * g.rh) // g.sh, (b + g.left - j * g.rw) // g.sw)
+                    for i in range(g.kh)
+                    for j in range(g.kw)
+                    if (a + g.top - i * g.rh) % g.sh == 0 and (b + g.left - j * g.rw) % g.sw == 0
+                ],
+            )
+
+
+def input_gradient(plan: Plan, g: Geometry, dy: Any, w: Any, dx: Any) -> None:
+    """Steps for dx [n, h, width, c], the transposed convolution of dy [n, oh, ow, k]. With a stride, one convolution for each phase."""
+    size = plan.dtype.itemsize
+    if (g.sh, g.sw) == (1, 1):
+        turned = g.turned()
+        method = choose(turned, plan.dtype.name, False, True)
+        packed = np.empty(packed_size(method, turned, plan.dtype), plan.dtype)
+        prepare_weights(plan, method, turned, w, packed, turned=True)
+        convolve(plan, method, turned, dy, packed, dx)
+        return
+    row = g.c * size
+    for a, b, taps in _phases(g):
+        oh, ow = -(-(g.h - a) // g.sh), -(-(g.width - b) // g.sw)
+        part = Geometry(g.n, g.oh, g.ow, g.k, oh, ow, g.c, 1, len(taps), 1, 1, 1, 1, 0, 0)
+        packed = np.empty(packing.packed_elements(len(taps), g.k, g.c, size), plan.dtype)
+        if taps:
+            table = integers(tuple(tap * g.c * g.k * size for tap, _, _ in taps))
+            fields = dict(w=w, y=packed, c=g.k, k=g.c, taps=len(taps), d=size, e=g.k * size)
+            _weights_step(plan, DIRECT, part, fields, table)
+        strides = dict(y_pixel=g.sw * row, y_row=g.sh * g.width * row, y_image=g.h * g.width * row)
+        place = _at(dx) + a * g.width * row + b * row
+        fields = {**part.fields(), **_map_strides("x", g.k * size, g.ow, g.oh), **strides, "x": dy, "w": packed, "y": place}
+        _direct_step(plan, part, fields, 0, tuple((i, j) for _, i, j in taps))
+    plan.kept.append(dx)
+
+
+# ---- dw ----------------------------------------------------------------------------------------------------------------------
+def weights_gradient(plan: Plan, g: Geometry, x: Any, dy: Any, dw: Any, epilogue: Epilogue = Epilogue()) -> None:  # noqa: B008
+    """Steps for dw [kh, kw, c, k]; with epilogue's scale and shift, of the convolution of max(scale * x + shift, 0)."""
+    method = choose(g, plan.dtype.name, True)
+    if not g.n * g.oh * g.ow:
+        dw[...] = 0
+    elif method in (WINOGRAD_2, WINOGRAD_4):
+        _winograd_weights_gradient(plan, _tile_f(method), g, x, dy, dw, epilogue)
+    else:
+        _direct_weights_gradient(plan, g, x, dy, dw, epilogue, method == LAID_OUT)
+
+
+def _scale(epilogue: Epilogue) -> dict[str, Any]:
+    return {} if epilogue.scale is None else dict(scale=epilogue.scale, shift=epilogue.shift)
+
+
+def _direct_weights_gradient(plan: Plan, g: Geometry, x: Any, dy: Any, dw: Any, epilogue: Epilogue, patches: bool) -> None:
+    size, workers = plan.dtype.itemsize, threads.get_num_threads()
+    taps, c = (1, g.kh * g.kw * g.c) if patches else (g.kh * g.kw, g.c)
+    panels = -(-g.k * size // PANEL_BYTES)
+    row_tasks, column_tasks = 1 if patches else -(-c // ROWS), -(-panels // PANELS)
+    grid = taps * row_tasks * column_tasks
+    pixels = g.n * g.oh * g.ow
+    split = 1 if grid >= 2 * workers or workers == 1 else min(-(-3 * workers // grid), max(1, pixels // BLOCK))
+    parts = np.empty((split, *dw.shape), plan.dtype) if split > 1 else dw
+    plan.add(
+        outer.weights_gradient,
+        outer.scratch_bytes(-(-c // row_tasks), g.k, size),
+        **{**g.fields(), **_map_strides("x", g.c * size, g.width, g.h), **_scale(epilogue)},
+        x=x,
+        dy=dy,
+        dw=parts,
+        taps=g.kh * g.kw,
+        flags=epilogue.flags() | (PATCHES if patches else 0),
+        row_tasks=row_tasks,
+        column_tasks=column_tasks,
+        split=split,
+        tasks=grid * split,
+    )
+    if split > 1:
+        plan.add(outer.add_parts, x=parts, y=dw, a=dw.size, split=split, tasks=pieces(dw.size, 4096, workers))
+
+
+def _winograd_weights_gradient(plan: Plan, f: int, g: Geometry, x: Any, dy: Any, dw: Any, epilogue: Epilogue) -> None:
+    """Some images at a time, so that their transformed tiles stay in the cache."""
+    size, workers, n2 = plan.dtype.itemsize, threads.get_num_threads(), (f + 2) ** 2
+    table, panels = tiles(g.oh, g.ow, f, g.rh, g.rw), -(-g.k * size // PANEL_BYTES)
+    row_bytes = g.c * size + convolution.PADDING
+    image_bytes = n2 * len(table) * (row_bytes + panels * PANEL_BYTES)
+    at_once = max(1, min(g.n, WORKSPACE // image_bytes))
+    chunks = -(-g.n // at_once)
+    at_once = -(-g.n // chunks)
+    v = np.empty(n2 * len(table) * at_once * row_bytes, np.uint8)
+    d = np.empty(n2 * len(table) * at_once * panels * PANEL_BYTES, np.uint8)
+    parts = max(-(-g.c // winograd_weights.ROWS), -(-2 * workers // panels))
+    x_at, dy_at = _at(x), _at(dy)
+    plan.kept += [x, dy]
+    for first in range(0, g.n, at_once):
+        some = g._replace(n=min(at_once, g.n - first))
+        fields = {**some.fields(), **_map_strides("x", g.c * size, g.width, g.h), **_scale(epilogue)}
+        fields |= dict(x=x_at + first * g.h * g.width * g.c * size, dy=dy_at + first * g.oh * g.ow * g.k * size)
+        fields |= dict(w=v, y=d, a=table, taps=len(table), b=f, flags=epilogue.flags())
+        tasks = pieces(some.n * len(table), 4, 2 * workers)
+        plan.add(winograd_weights.transform, winograd_weights.transform_scratch_bytes(f, g.c, g.k, size), tasks=tasks, **fields)
+        fields |= dict(dw=dw, flags=ACCUMULATE if first else 0, row_tasks=parts, column_tasks=panels)
+        plan.add(winograd_weights.weights_gradient, winograd_weights.scratch_bytes(f), tasks=parts * panels, **fields)
