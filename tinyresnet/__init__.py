@@ -20,6 +20,7 @@ from .backend import (
     use,
     use_backend,
 )
+from .frozen import freeze, load_frozen
 from .gradcheck import check_gradients
 from .slim import Variables, watch
 
@@ -32,8 +33,10 @@ __all__ = [
     "__version__",
     "carry",
     "check_gradients",
+    "freeze",
     "get_array_module",
     "get_backend",
+    "load_frozen",
     "set_backend",
     "to_device",
     "to_host",
