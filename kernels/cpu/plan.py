@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import functools
+import threading
 from typing import Any
 
 import numpy as np
 
 from . import threads
-from .steps import Kernel, new_steps
+from .steps import FIELDS, STEP, Kernel
+
+
+PLACE_OF = {name: i for i, name in enumerate(FIELDS)}
+
+
+class _Workspace(threading.local):
+    """A thread's memory for what lives from one step to another of a plan. It is kept: to get new pages from the system, and have them
+    cleared, takes longer than most of what is done in them."""
+
+    def __init__(self) -> None:
+        self.bytes = np.empty(0, np.uint8)
+
+
+_workspace = _Workspace()
 
 
 class Plan:
@@ -19,6 +34,18 @@ class Plan:
         self.scratch = 0
         self.kept: list[Any] = []
         self._steps: list[tuple[Kernel, dict[str, Any]]] = []
+        self._used = 0  # bytes of the workspace
+
+    def room(self, count: int) -> Any:
+        """An array of `count` elements to be filled by one step and read by another. It is the thread's own, and the next plan's as well: so a
+        plan with rooms is written and run before the next one is begun."""
+        size = -(-count * self.dtype.itemsize // 64) * 64
+        if _workspace.bytes.size < self._used + size + 64:
+            _workspace.bytes = np.empty(self._used + size + 64, np.uint8)
+        start = -address(_workspace.bytes) % 64 + self._used
+        self._used += size
+        self.kept.append(_workspace.bytes)
+        return _workspace.bytes[start : start + size].view(self.dtype)[:count]
 
     def add(self, kernel: Kernel, scratch: int = 0, **fields: Any) -> None:
         """One more step: `tasks` and whatever else the kernel reads. An array as a field stands for its address, and is kept."""
@@ -31,12 +58,14 @@ class Plan:
 
     def steps(self) -> Any:
         """The array of STEP that `threads.Pool.run` takes. Compiles the kernels that it has not met yet."""
-        array = new_steps(len(self._steps))
-        for step, (kernel, fields) in zip(array, self._steps, strict=True):
-            step["kernel"] = kernel.address(self.dtype)
+        rows = []
+        for kernel, fields in self._steps:
+            row = [0] * len(FIELDS)  # a list first: NumPy takes a whole table much faster than number by number
+            row[0] = kernel.address(self.dtype)
             for name, value in fields.items():
-                step[name] = value
-        return array
+                row[PLACE_OF[name]] = value if name != "value" else np.float64(value).view(np.int64)
+            rows.append(row)
+        return np.array(rows, np.int64).reshape(-1, len(FIELDS)).view(STEP)[:, 0]
 
     def run(self) -> None:
         """Runs it once."""

@@ -13,10 +13,12 @@ from .convolution import AFFINE, PACK, PANEL_BYTES, PATCHES, TILE
 from .micro_kernel import BIAS, RELU, RESIDUAL
 from .outer import ACCUMULATE, BLOCK, PANELS, ROWS
 from .plan import Plan, address, constants, cut, integers, pieces
-from .vectors import lanes
+from .vectors import register_bits
 
 DIRECT, LAID_OUT, WINOGRAD_2, WINOGRAD_4 = "direct", "patches", "winograd 2x2", "winograd 4x4"
 CACHE = 400_000  # bytes of A that a task works on, at most: they and a panel of B share the second-level cache
+NEAR = 16_000_000  # bytes of weights that stay in the last cache from one call to the next
+READ_NEAR, READ_FAR, WRITE = 2, 25, 46  # what it costs to read a vector of weights from the cache, from memory, and to transform it
 TILES_CACHE = 1_500_000  # bytes of transformed tiles of a task, at most
 LONGEST_PATCH = 1024  # elements of a patch that is laid out as a row
 WORKSPACE = 24_000_000  # bytes of transformed tiles that are made before they are used, for a weights' gradient
@@ -73,25 +75,24 @@ def is_pointwise(g: Geometry) -> bool:
 
 
 @functools.lru_cache(4096)
-def choose(g: Geometry, dtype: str, prepared: bool, backward: bool = False) -> str:
-    """The quickest of the four ways, by an estimate in vector instructions; `prepared`: the weights are transformed beforehand.
-
-    float64 stays direct: it is asked for where the last digits count.
+def choose(g: Geometry, size: int, prepared: bool, backward: bool = False) -> str:
+    """The quickest of the four ways, by an estimate in vector instructions. size: bytes of an element; prepared: the weights are transformed
+    beforehand. float64 stays direct: it is asked for where the last digits count.
     """
     if g.kh * g.kw > 1 and g.c < 16 and g.kh * g.kw * g.c <= LONGEST_PATCH and not backward:
         return LAID_OUT
-    if not _is_3x3(g) or dtype == "float64" or min(g.c, g.k) < 8:
+    if not _is_3x3(g) or size == 8 or min(g.c, g.k) < 8:
         return DIRECT
-    width = lanes(np.dtype(dtype))
+    width = register_bits() // (8 * size)
     c, k = -(-g.c // width), -(-g.k // width)  # vectors
     costs = {DIRECT: 9.7 * g.n * g.oh * g.ow * g.c * k}
     for method, n2, per_input, per_output in ((WINOGRAD_2, 16, 60, 40), (WINOGRAD_4, 36, 170, 120)):
         count = g.n * len(tiles(g.oh, g.ow, _tile_f(method), g.rh, g.rw))
-        weights = n2 * g.c * k  # vectors that are read once at least; beyond the cache that takes long
-        traffic = weights * (3 if weights * width * 4 > 16e6 else 0.6)
-        costs[method] = 1.05 * n2 * count * g.c * k + count * (per_input * c + per_output * k) + traffic
+        weights = n2 * g.c * k  # vectors
+        costs[method] = 1.05 * n2 * count * g.c * k + count * (per_input * c + per_output * k)
+        costs[method] += weights * (READ_FAR if weights * width * 4 > NEAR else READ_NEAR)
         if not prepared:
-            costs[method] += 4 * weights
+            costs[method] += WRITE * weights
     return min(costs, key=lambda method: costs[method])
 
 
@@ -238,8 +239,8 @@ def input_gradient(plan: Plan, g: Geometry, dy: Any, w: Any, dx: Any) -> None:
     size = plan.dtype.itemsize
     if (g.sh, g.sw) == (1, 1):
         turned = g.turned()
-        method = choose(turned, plan.dtype.name, False, True)
-        packed = np.empty(packed_size(method, turned, plan.dtype), plan.dtype)
+        method = choose(turned, plan.dtype.itemsize, False, True)
+        packed = plan.room(packed_size(method, turned, plan.dtype))
         prepare_weights(plan, method, turned, w, packed, turned=True)
         convolve(plan, method, turned, dy, packed, dx)
         return
@@ -247,7 +248,7 @@ def input_gradient(plan: Plan, g: Geometry, dy: Any, w: Any, dx: Any) -> None:
     for a, b, taps in _phases(g):
         oh, ow = -(-(g.h - a) // g.sh), -(-(g.width - b) // g.sw)
         part = Geometry(g.n, g.oh, g.ow, g.k, oh, ow, g.c, 1, len(taps), 1, 1, 1, 1, 0, 0)
-        packed = np.empty(packing.packed_elements(len(taps), g.k, g.c, size), plan.dtype)
+        packed = plan.room(packing.packed_elements(len(taps), g.k, g.c, size))
         if taps:
             table = integers(tuple(tap * g.c * g.k * size for tap, _, _ in taps))
             fields = dict(w=w, y=packed, c=g.k, k=g.c, taps=len(taps), d=size, e=g.k * size)
@@ -262,7 +263,7 @@ def input_gradient(plan: Plan, g: Geometry, dy: Any, w: Any, dx: Any) -> None:
 # ---- dw ----------------------------------------------------------------------------------------------------------------------
 def weights_gradient(plan: Plan, g: Geometry, x: Any, dy: Any, dw: Any, epilogue: Epilogue = Epilogue()) -> None:  # noqa: B008
     """Steps for dw [kh, kw, c, k]; with epilogue's scale and shift, of the convolution of max(scale * x + shift, 0)."""
-    method = choose(g, plan.dtype.name, True)
+    method = choose(g, plan.dtype.itemsize, True)
     if not g.n * g.oh * g.ow:
         dw[...] = 0
     elif method in (WINOGRAD_2, WINOGRAD_4):
@@ -283,7 +284,7 @@ def _direct_weights_gradient(plan: Plan, g: Geometry, x: Any, dy: Any, dw: Any, 
     grid = taps * row_tasks * column_tasks
     pixels = g.n * g.oh * g.ow
     split = 1 if grid >= 2 * workers or workers == 1 else min(-(-3 * workers // grid), max(1, pixels // BLOCK))
-    parts = np.empty((split, *dw.shape), plan.dtype) if split > 1 else dw
+    parts = plan.room(split * dw.size) if split > 1 else dw
     plan.add(
         outer.weights_gradient,
         outer.scratch_bytes(-(-c // row_tasks), g.k, size),
@@ -311,8 +312,8 @@ def _winograd_weights_gradient(plan: Plan, f: int, g: Geometry, x: Any, dy: Any,
     at_once = max(1, min(g.n, WORKSPACE // image_bytes))
     chunks = -(-g.n // at_once)
     at_once = -(-g.n // chunks)
-    v = np.empty(n2 * len(table) * at_once * row_bytes, np.uint8)
-    d = np.empty(n2 * len(table) * at_once * panels * PANEL_BYTES, np.uint8)
+    v = plan.room(n2 * len(table) * at_once * row_bytes // size)
+    d = plan.room(n2 * len(table) * at_once * panels * PANEL_BYTES // size)
     parts = max(-(-g.c // winograd_weights.ROWS), -(-2 * workers // panels))
     x_at, dy_at = _at(x), _at(dy)
     plan.kept += [x, dy]

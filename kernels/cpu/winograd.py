@@ -27,6 +27,7 @@ from .rows import affine_relu, clear, copy
 from .steps import as_step, element_bytes, kernel, read_integer, share, write_integer
 from .vectors import Place, Vectors, block_operation, row_operation, total
 
+GAP = 192  # bytes
 GROUP = 2  # panels of output channels whose products are kept until they are transformed
 
 # G for the points 0, 1, -1, 2, -2, infinity (F = 4) and 0, 1, -1, infinity (F = 2)
@@ -120,6 +121,12 @@ def _add_residual(v: Vectors, y: Place, value: Place, residual: Place, lowest: P
 input_4, input_2 = _to_tiles(input_line_4, 6), _to_tiles(input_line_2, 4)
 output_4, output_2 = _from_tiles(output_line_4, 6), _from_tiles(output_line_2, 4)
 weights_4, weights_2 = _to_tiles(weights_line(G4), 3), _to_tiles(weights_line(G2), 3)
+
+
+@njit  # type: ignore[untyped-decorator]
+def plane_bytes(panels, c):  # type: ignore[no-untyped-def]
+    """From one place of the transformed weights to the next. Without the gap they would lie a power of two apart, all in one set of the cache."""
+    return panels * c * PANEL_BYTES + GAP
 
 
 @njit  # type: ignore[untyped-decorator]
@@ -220,7 +227,7 @@ def convolve(step: Any, task: Any, scratch: Any, like: Any) -> None:
         width = some * PANEL_BYTES // size
         for xi in range(n2):
             multiply(
-                like, rows, 1, s.c, table, 0, xi * rows * pitch, s.w + xi * panels * s.c * PANEL_BYTES, panel, panel + some, panels * width,
+                like, rows, 1, s.c, table, 0, xi * rows * pitch, s.w + xi * plane_bytes(panels, s.c), panel, panel + some, panels * width,
                 table + 8 * rows, xi * rows * m_pitch, 0, 0, 0, aside,
             )  # fmt: skip
         columns = min(width, s.k - panel * PANEL_BYTES // size)
@@ -259,9 +266,9 @@ def transform_weights(step: Any, task: Any, scratch: Any, like: Any) -> None:
             y = s.y + (panel * s.c + first + row) * PANEL_BYTES
             x = scratch + row * 9 * PANEL_BYTES
             if s.b == 4:
-                weights_4(like, width, (y, panels * s.c * PANEL_BYTES, x, 3 * PANEL_BYTES, PANEL_BYTES))
+                weights_4(like, width, (y, plane_bytes(panels, s.c), x, 3 * PANEL_BYTES, PANEL_BYTES))
             else:
-                weights_2(like, width, (y, panels * s.c * PANEL_BYTES, x, 3 * PANEL_BYTES, PANEL_BYTES))
+                weights_2(like, width, (y, plane_bytes(panels, s.c), x, 3 * PANEL_BYTES, PANEL_BYTES))
 
 
 WEIGHTS_SCRATCH = 16 * 9 * PANEL_BYTES  # bytes of scratch that `transform_weights` needs
@@ -269,4 +276,4 @@ WEIGHTS_SCRATCH = 16 * 9 * PANEL_BYTES  # bytes of scratch that `transform_weigh
 
 def transformed_elements(f: int, c: int, k: int, size: int) -> int:
     """How many elements the transformed weights have."""
-    return (f + 2) ** 2 * -(-k * size // PANEL_BYTES) * c * (PANEL_BYTES // size)
+    return (f + 2) ** 2 * (-(-k * size // PANEL_BYTES) * c * PANEL_BYTES + GAP) // size

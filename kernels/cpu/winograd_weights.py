@@ -67,7 +67,7 @@ def _load_gradient(like, s, image, row, column, size, room):  # type: ignore[no-
 
 def transform_scratch_bytes(f: int, c: int, k: int, size: int) -> int:
     """How much scratch `transform` needs: a tile of x, a tile of dy, its transform."""
-    return (f + 2) ** 2 * c * size + f * f * k * size + (f + 2) ** 2 * k * size + 256
+    return (f + 2) ** 2 * c * size + f * f * k * size + (f + 2) ** 2 * (k * size + PADDING) + 256
 
 
 @kernel
@@ -90,17 +90,17 @@ def transform(step: Any, task: Any, scratch: Any, like: Any) -> None:
         dy, dy_row, dy_column = _load_gradient(like, s, g // s.taps, row, column, size, room_dy)
         if s.b == 4:
             input_4(like, s.c, (s.w + g * pitch, tiles * pitch, x, next_row, next_column))
-            gradient_4(like, s.k, (moved, s.k * size, dy, dy_row, dy_column))
+            gradient_4(like, s.k, (moved, s.k * size + PADDING, dy, dy_row, dy_column))
         else:
             input_2(like, s.c, (s.w + g * pitch, tiles * pitch, x, next_row, next_column))
-            gradient_2(like, s.k, (moved, s.k * size, dy, dy_row, dy_column))
+            gradient_2(like, s.k, (moved, s.k * size + PADDING, dy, dy_row, dy_column))
         for xi in range(n2):
             for panel in range(panels):
                 columns = min(width, s.k - panel * width)
                 here = s.y + ((xi * panels + panel) * tiles + g) * PANEL_BYTES
                 if columns < width:
                     clear(like, width, (here,))
-                copy(like, columns, (here, moved + xi * s.k * size + panel * PANEL_BYTES))
+                copy(like, columns, (here, moved + xi * (s.k * size + PADDING) + panel * PANEL_BYTES))
 
 
 def scratch_bytes(f: int) -> int:

@@ -72,7 +72,7 @@ def _pack(graph: Graph, node: Conv2D) -> _Packed:
     """By the way that is the quickest for the planned batch. Smaller ones go the same way: an image's result does not depend on how
     many there are, and there is one form of the weights."""
     g, dtype = geometry(graph, node, graph.batch), np.dtype(graph.dtype)
-    method = plan_convolution.choose(g, graph.dtype, True)
+    method = plan_convolution.choose(g, dtype.itemsize, True)
     weights = np.empty(plan_convolution.packed_size(method, g, dtype), dtype)
     plan = Plan(dtype)
     plan_convolution.prepare_weights(plan, method, g, node.w.get(), weights)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -50,15 +52,33 @@ class Weights:
         return array
 
     def settle(self) -> None:
-        """For whoever does not need them any more, and cannot bring them back: they are got again from their origin, or else kept."""
-        if self._origin is None:
-            self.keep()
-        else:
+        """For whoever does not need them any more, and cannot bring them back: they are got again from where they came from.
+
+        That is a file, or the store's array, which nobody copies: whoever replaces a variable puts another array there. One who writes into
+        it is found out by a checksum.
+        """
+        if self._origin is not None:
             self.replace(self._origin)
+        elif self._foundation is not None:
+            array, scale = self._foundation
+            self.replace(functools.partial(_unchanged, array, scale, _checksum(array)))
 
     def replace(self, source: Callable[[], Array]) -> None:
         """From now on `source` makes them, and what they were made of is let go of."""
         self._source, self._foundation = source, None
+
+
+def _checksum(array: Array) -> int:
+    return zlib.crc32(np.ascontiguousarray(array))
+
+
+def _unchanged(array: Array, scale: Array | None, checksum: int) -> Any:
+    if _checksum(array) != checksum:
+        raise RuntimeError(
+            f"weights {list(array.shape)} of the store were written to after the net was frozen, so they are not the frozen net's any more: "
+            "save it before, or replace variables (variables[name] = array) and leave the arrays as they are"
+        )
+    return _scaled(array, scale)
 
 
 def _scaled(array: Array, scale: Array | None) -> Any:

@@ -9,6 +9,7 @@ from ..backend import Array
 
 Pair: TypeAlias = tuple[int, int]
 FLOATS = ("float32", "float64")
+FLOAT_CHARS = ("f", "d")  # the same as NumPy's one-letter codes, which are quicker to ask for than names
 IMAGES = ("N", "H", "W", "C")
 CHANNELS_LAST = ("N", "...", "C")
 
@@ -27,7 +28,7 @@ def check_array(name: str, value: Any, axes: tuple[str, ...]) -> None:
     if not fits:
         rank = f"{len(axes) - 1} or more" if "..." in axes else str(len(axes))
         raise ValueError(f"{name} must be of rank {rank}, {wanted}; its shape is {shape_text(value.shape)}")
-    if value.dtype.name not in FLOATS:
+    if value.dtype.char not in FLOAT_CHARS:
         raise ValueError(
             f"{name} must be float32 or float64, not {value.dtype}: convert it, for example {name}.astype(numpy.float32)"
         )

@@ -39,8 +39,8 @@ def conv2d_forward(
     """As ops.conv2d_forward."""
     win = check_conv2d(x, w, stride, rate, padding)
     g = geometry(x.shape, w.shape, win)
-    plan, method = Plan(x.dtype), choose(g, x.dtype.name, False)
-    packed = result(packed_size(method, g, x.dtype), x)
+    plan, method = Plan(x.dtype), choose(g, x.dtype.itemsize, False)
+    packed = plan.room(packed_size(method, g, x.dtype))
     y = result((g.n, g.oh, g.ow, g.k), x)
     if y.size:
         prepare_weights(plan, method, g, dense(w), packed)
