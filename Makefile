@@ -3,11 +3,13 @@
 #   make test PYTHON=python3.12                         another interpreter (remove .venv first)
 #   make test PYTEST_ARGS="-k conv2d -x"                options for pytest
 #   make demo DEMO_ARGS="--epochs 2"                    options for the command
+#   make bench BENCH_ARGS="--only 'frozen/*/b8'"        likewise
 
 PYTHON ?= python3
 PEER_PYTHON ?= python3.11
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
+BENCH_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -39,8 +41,8 @@ format: $(VENV)/.ready-dev ## put the code into the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.ready-test ## time a training step and its peak memory, beside PyTorch
-	$(BIN)/python tests/bench/training_step.py
+bench: $(VENV)/.ready-bench ## measure speed and memory beside PyTorch, ONNX Runtime and OpenVINO (an hour or two)
+	$(BIN)/tinyresnet bench $(BENCH_ARGS)
 
 docs: $(VENV)/.ready-docs ## draw the figures of docs/ anew, check its links and its code
 	$(BIN)/python docs/build.py
@@ -67,6 +69,7 @@ clean: ## remove everything that was made, the environments too
 # One stamp an extra. The demo takes the light ones, so that a first run does not wait for PyTorch.
 $(VENV)/.ready-demo: EXTRAS := train,plot
 $(VENV)/.ready-test: EXTRAS := test
+$(VENV)/.ready-bench: EXTRAS := bench
 $(VENV)/.ready-dev: EXTRAS := dev
 $(VENV)/.ready-docs: EXTRAS := docs
 $(VENV)/.ready-notebooks: EXTRAS := notebooks

@@ -22,6 +22,8 @@ def read_version() -> str:
 NUMBA = ["numba>=0.61"]
 TRAIN = ["safetensors>=0.4", "tqdm>=4.66", "pillow>=10", "threadpoolctl>=3"]
 PLOT = ["matplotlib>=3.9"]
+# One version of PyTorch, as in the published numbers.
+BENCH = ["torch==2.13.0", "onnx>=1.17", "onnxruntime>=1.20", "openvino>=2025.0", "threadpoolctl>=3", *NUMBA, *PLOT]
 NOTEBOOKS = ["jupytext>=1.16", "nbconvert>=7.16", "ipykernel>=6.29", *NUMBA, *TRAIN, *PLOT]
 DOCS = ["markdown-it-py>=3", "pygments>=2.17", *PLOT]
 TEST = [
@@ -29,12 +31,12 @@ TEST = [
     "hypothesis>=6.100",
     "build>=1.2",
     "setuptools>=77",
-    "torch==2.13.0",
     # Plain, without the CUDA toolkit: the tests read its signatures and need no GPU for that. There is none for macOS.
     'cupy-cuda13x>=14; sys_platform != "darwin"',
     *NUMBA,
     *TRAIN,
     *DOCS,
+    *BENCH,
 ]
 DEV = ["ruff>=0.12", "mypy>=1.16", *TEST]
 
@@ -47,6 +49,7 @@ EXTRAS = {
     "cuda13": ["cupy-cuda13x[ctk]>=14"],
     "notebooks": NOTEBOOKS,
     "docs": DOCS,
+    "bench": BENCH,
     "test": TEST,
     "dev": DEV,
     # Whatever can stand in one environment on every machine, hence neither cuda12 nor cuda13.

@@ -51,7 +51,8 @@ def test_numpy_is_the_only_hard_dependency(metadata: dict[str, Any]) -> None:
 
 def test_extras(metadata: dict[str, Any]) -> None:
     extras: dict[str, list[str]] = metadata["extras_require"]
-    assert set(extras) == {"numba", "train", "plot", "cuda12", "cuda13", "notebooks", "docs", "test", "dev", "all"}
+    names = {"numba", "train", "plot", "cuda12", "cuda13", "notebooks", "docs", "bench", "test", "dev", "all"}
+    assert set(extras) == names
     assert extras["cuda12"] == ["cupy-cuda12x[ctk]>=14"]
     assert extras["cuda13"] == ["cupy-cuda13x[ctk]>=14"]
     light = [*extras["train"], *extras["plot"]]
