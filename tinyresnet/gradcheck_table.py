@@ -38,6 +38,11 @@ def _batch_norm_inference(rng: Rng) -> Case:
     return _batch_norm(rng)._replace(constants=(_normal(rng, 3), rng.uniform(0.5, 2, 3)))
 
 
+def _conv2d_bias_add(rng: Rng) -> Case:
+    arrays = (_normal(rng, 2, 5, 4, 3), _normal(rng, 3, 3, 3, 4), _normal(rng, 4))
+    return Case(("x", "w", "b"), arrays, {"rate": 2})
+
+
 CASES: dict[str, Callable[[Rng], Case]] = {
     "conv2d": lambda rng: Case(
         ("x", "w"), (_normal(rng, 2, 6, 5, 3), _normal(rng, 3, 3, 3, 4)), {"stride": 2, "padding": ((1, 1), (1, 1))}
@@ -46,6 +51,8 @@ CASES: dict[str, Callable[[Rng], Case]] = {
     "batch_norm": _batch_norm,
     "batch_norm_inference": _batch_norm_inference,
     "batch_norm_relu": _batch_norm,
+    "batch_norm_inference_relu": _batch_norm_inference,
+    "conv2d_bias_add": _conv2d_bias_add,
     "relu": lambda rng: Case(("x",), (_normal(rng, 2, 4, 3, 5),)),
     "max_pool2d": lambda rng: Case(("x",), (_normal(rng, 2, 6, 5, 3),), {"kernel_size": 3, "stride": 2, "padding": "SAME"}),
     "subsample": lambda rng: Case(("x",), (_normal(rng, 2, 5, 4, 3),), {"factor": 2}),

@@ -40,6 +40,10 @@ FLOAT32: dict[tuple[str, str], float] = {
     ("batch_norm_inference", "dgamma"): 4e-6,
     ("batch_norm_inference", "dbeta"): SUM,
     ("batch_norm_inference", "inv_std"): 4e-7,
+    ("conv2d_bias_add", "y"): 3e-5,
+    ("conv2d_bias_add", "dx"): 3e-5,
+    ("conv2d_bias_add", "dw"): 1e-5,
+    ("conv2d_bias_add", "db"): SUM,
     ("relu", "y"): EXACT,
     ("relu", "dx"): EXACT,
     ("bias_add", "y"): ONE_ROUNDING,
@@ -58,6 +62,8 @@ RESULTS = {  # of the backward half
     "batch_norm": ("dx", "dgamma", "dbeta"),
     "batch_norm_relu": ("dx", "dgamma", "dbeta"),
     "batch_norm_inference": ("dx", "dgamma", "dbeta"),
+    "batch_norm_inference_relu": ("dx", "dgamma", "dbeta"),
+    "conv2d_bias_add": ("dx", "dw", "db"),
     "relu": ("dx",),
     "bias_add": ("dx", "db"),
     "max_pool2d": ("dx",),
@@ -73,8 +79,8 @@ def one(value: Any) -> bool:
 
 def row_of(op: str, arrays: tuple[np.ndarray, ...], options: dict[str, Any]) -> str:
     """Which rows of the table hold for this call."""
-    if op == "batch_norm_relu":
-        return "batch_norm"
+    if op in ("batch_norm_relu", "batch_norm_inference_relu"):
+        return op.removesuffix("_relu")
     by_winograd = op == "conv2d" and arrays[1].shape[:2] == (3, 3) and one(options.get("stride", 1))
     return "conv2d 3x3" if by_winograd else op
 

@@ -97,7 +97,7 @@ def batch_norms(draw: st.DrawFn, op: str) -> Case:
     rng, dtype = draw(numbers())
     x = 2 * rng.standard_normal(shape) + 3 * rng.standard_normal(c)
     per_channel = [1.5 + 0.5 * rng.standard_normal(c), rng.standard_normal(c)]
-    constants = [rng.standard_normal(c), 0.5 + rng.standard_normal(c) ** 2] if op == "batch_norm_inference" else []
+    constants = [rng.standard_normal(c), 0.5 + rng.standard_normal(c) ** 2] if "inference" in op else []
     return Case(
         "drawn",
         op,
@@ -142,11 +142,21 @@ def maps(draw: st.DrawFn, op: str) -> Case:
     return Case("drawn", op, (laid_out(draw, rng.standard_normal(shape) + 1, dtype),), (), options)
 
 
+@st.composite
+def with_biases(draw: st.DrawFn) -> Case:
+    """conv2d_bias_add: a drawn convolution, and biases."""
+    case = draw(convolutions())
+    x, w = case.arrays
+    biases = laid_out(draw, np.random.default_rng(w.size).standard_normal(w.shape[3]), x.dtype.name)
+    return case._replace(op="conv2d_bias_add", arrays=(x, w, biases))
+
+
 CALLS = {
     "conv2d": convolutions(),
     "conv2d 3x3": convolutions_3x3(),
     "conv2d 1x1": convolutions_1x1(),
-    **{op: batch_norms(op) for op in ("batch_norm", "batch_norm_relu", "batch_norm_inference")},
+    "conv2d_bias_add": with_biases(),
+    **{op: batch_norms(op) for op in ("batch_norm", "batch_norm_relu", "batch_norm_inference", "batch_norm_inference_relu")},
     **{op: elementwise(op) for op in ("relu", "bias_add", "add")},
     "max_pool2d": pools(),
     **{op: maps(op) for op in ("subsample", "global_avg_pool")},

@@ -65,9 +65,10 @@ def upstream(case: Case, y: np.ndarray) -> np.ndarray:
 
 def away_from_the_kink(case: Case, dy: np.ndarray, saved: Any) -> np.ndarray:
     """dy, but 0 where a ReLU hangs on the last digit: what it lets pass there is for one back end alone to say, in both of its halves."""
-    if case.op != "batch_norm_relu":
+    if case.op not in ("batch_norm_relu", "batch_norm_inference_relu"):
         return dy
-    x, gamma, mean, _, inv_std = wide(saved.batch_norm)
+    inner = saved.batch_norm
+    x, gamma, mean, inv_std = map(wide, (inner.x, inner.gamma, inner.mean, inner.inv_std))
     before_relu = gamma * inv_std * (x - mean) + wide(case.arrays[2])
     return np.where(np.abs(before_relu) < 1e-5 * max(largest(before_relu), 1.0), 0, dy).astype(dy.dtype)
 

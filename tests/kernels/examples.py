@@ -79,14 +79,27 @@ def convolutions() -> list[Case]:
     ]
 
 
+def convolutions_with_biases() -> list[Case]:
+    return [
+        Case(
+            f"conv2d_bias_add-{name}",
+            "conv2d_bias_add",
+            (normal(name, x), normal(name + "w", w), normal(name + "b", w[3:])),
+            (),
+            options,
+        )
+        for name, x, w, options in CONVOLUTIONS
+    ]
+
+
 def batch_norms() -> list[Case]:
     cases = []
-    for op in ("batch_norm", "batch_norm_relu", "batch_norm_inference"):
+    for op in ("batch_norm", "batch_norm_relu", "batch_norm_inference", "batch_norm_inference_relu"):
         for name, shape in {**MAPS, **ROWS}.items():
             c = shape[-1]
             gamma, beta = 1.5 + 0.5 * normal(name + "gamma", (c,)), normal(name + "beta", (c,))
             moving = normal(name + "mean", (c,)), 0.5 + normal(name + "var", (c,)) ** 2
-            constants = moving if op == "batch_norm_inference" else ()
+            constants = moving if "inference" in op else ()
             x = 2 * normal(name, shape) + 3
             cases.append(Case(f"{op}-{name}", op, (x, gamma, beta), constants, {"epsilon": 0.001}))
     return cases
@@ -119,7 +132,9 @@ def pools() -> list[Case]:
     return cases
 
 
-EXAMPLES: dict[str, Case] = {case.name: case for case in (*convolutions(), *batch_norms(), *elementwise(), *pools())}
+EXAMPLES: dict[str, Case] = {
+    case.name: case for case in (*convolutions(), *convolutions_with_biases(), *batch_norms(), *elementwise(), *pools())
+}
 
 
 def numbered(case: Case, i: int) -> Case:

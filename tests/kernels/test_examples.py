@@ -20,7 +20,8 @@ each_hot_op = pytest.mark.parametrize("op", HOT)
 ODD = {  # an odd example of each op, and of each way to compute a convolution
     "3x3": "conv2d-3x3-odd", "1x1": "conv2d-1x1-odd", "1x1 stride": "conv2d-1x1-stride", "columns": "conv2d-3x3-stride",
     "atrous": "conv2d-3x3-atrous", "max_pool2d": "max_pool2d-pool1", "subsample": "subsample-2-odd",
-    **{op: f"{op}-odd" for op in HOT if op not in ("conv2d", "max_pool2d", "subsample")},
+    "conv2d_bias_add": "conv2d_bias_add-3x3-odd",
+    **{op: f"{op}-odd" for op in HOT if op not in ("conv2d", "conv2d_bias_add", "max_pool2d", "subsample")},
 }  # fmt: skip
 each_odd_example = pytest.mark.parametrize("name", ODD.values(), ids=list(ODD))
 

@@ -72,11 +72,11 @@ def conv2d_cases() -> list[Case]:
 
 def batch_norm_cases() -> list[Case]:
     cases = []
-    for op in ("batch_norm", "batch_norm_relu", "batch_norm_inference"):
+    for op in ("batch_norm", "batch_norm_relu", "batch_norm_inference", "batch_norm_inference_relu"):
         for shape in ((3, 4, 5, 2), (7, 3)):
             name, c = f"{op}-rank{len(shape)}", shape[-1]
             moving = (
-                (normal(name + "mean", c), 0.5 + normal(name + "var", c) ** 2) if op == "batch_norm_inference" else ()
+                (normal(name + "mean", c), 0.5 + normal(name + "var", c) ** 2) if "inference" in op else ()
             )
             x = 2 * normal(name, *shape) + 3
             cases.append(Case(name, op, (x, *channels(name, c)), moving, {"epsilon": 0.01}))
@@ -125,6 +125,13 @@ CASES: list[Case] = [
     *conv2d_cases(),
     Case("bias_add", "bias_add", (normal("bias_add", 2, 3, 4, 5), normal("bias", 5)), (), {}),
     Case("bias_add-rank2", "bias_add", (normal("bias_add2", 3, 5), normal("bias", 5)), (), {}),
+    Case(
+        "conv2d_bias_add",
+        "conv2d_bias_add",
+        (normal("conv2d_bias_add", 2, 5, 4, 3), normal("conv2d_bias_add_w", 3, 2, 3, 5), normal("bias", 5)),
+        (),
+        {"stride": (1, 2), "rate": 2, "padding": ((2, 2), (1, 0))},
+    ),
     *batch_norm_cases(),
     Case("relu", "relu", (away_from_zero("relu", 2, 3, 4, 2),), (), {}),
     *pooling_cases(),
@@ -162,12 +169,20 @@ def _naive_batch_norm_relu(dy: np.ndarray, x: np.ndarray, gamma: np.ndarray, bet
     return naive.batch_norm_backward(naive.relu_backward(dy, y), x, gamma, epsilon)
 
 
+def _naive_batch_norm_inference_relu(dy: np.ndarray, x: np.ndarray, gamma: np.ndarray, *rest: Any, epsilon: float) -> Any:
+    beta, mean, var = rest
+    y = naive.batch_norm_inference_forward(x, gamma, beta, mean, var, epsilon)
+    return naive.batch_norm_inference_backward(naive.relu_backward(dy, y), x, gamma, mean, var, epsilon)
+
+
 NAIVE_FORWARD: dict[str, Callable[..., np.ndarray]] = {
     "conv2d": naive.conv2d_forward,
     "bias_add": naive.bias_add_forward,
+    "conv2d_bias_add": lambda x, w, b, **k: naive.bias_add_forward(naive.conv2d_forward(x, w, **k), b),
     "batch_norm": lambda *a, **k: naive.batch_norm_forward(*a, **k)[0],
     "batch_norm_relu": lambda *a, **k: naive.relu_forward(naive.batch_norm_forward(*a, **k)[0]),
     "batch_norm_inference": naive.batch_norm_inference_forward,
+    "batch_norm_inference_relu": lambda *a, **k: naive.relu_forward(naive.batch_norm_inference_forward(*a, **k)),
     "relu": naive.relu_forward,
     "max_pool2d": naive.max_pool2d_forward,
     "subsample": naive.subsample_forward,
@@ -182,11 +197,13 @@ NAIVE_FORWARD: dict[str, Callable[..., np.ndarray]] = {
 NAIVE_BACKWARD: dict[str, Callable[..., Any]] = {
     "conv2d": naive.conv2d_backward,
     "bias_add": lambda dy, x, b: naive.bias_add_backward(dy),
+    "conv2d_bias_add": lambda dy, x, w, b, **k: (*naive.conv2d_backward(dy, x, w, **k), naive.bias_add_backward(dy)[1]),
     "batch_norm": lambda dy, x, gamma, beta, epsilon: naive.batch_norm_backward(dy, x, gamma, epsilon),
     "batch_norm_relu": _naive_batch_norm_relu,
     "batch_norm_inference": lambda dy, x, gamma, beta, mean, var, epsilon: naive.batch_norm_inference_backward(
         dy, x, gamma, mean, var, epsilon
     ),
+    "batch_norm_inference_relu": _naive_batch_norm_inference_relu,
     "relu": naive.relu_backward,
     "max_pool2d": naive.max_pool2d_backward,
     "subsample": naive.subsample_backward,

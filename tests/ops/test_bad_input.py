@@ -34,10 +34,12 @@ def refused(
 # ---- arrays: rank, dtype, channels, and what is no array -----------------------------------------------------------------
 ARRAYS: dict[str, tuple[Any, ...]] = {  # the first argument and its letters; then what else the op needs
     "conv2d_forward": ("x", 4, KERNEL),
+    "conv2d_bias_add_forward": ("x", 4, KERNEL, C3),
     "bias_add_forward": ("x", None, C3),
     "batch_norm_forward": ("x", None, C3, C3),
     "batch_norm_relu_forward": ("x", None, C3, C3),
     "batch_norm_inference_forward": ("x", None, C3, C3, C3, C3),
+    "batch_norm_inference_relu_forward": ("x", None, C3, C3, C3, C3),
     "max_pool2d_forward": ("x", 4, 2),
     "subsample_forward": ("x", 4, 2),
     "global_avg_pool_forward": ("x", 4),
@@ -88,6 +90,7 @@ PER_CHANNEL = {
     "batch_norm_forward": ["gamma", "beta"],
     "batch_norm_relu_forward": ["gamma", "beta"],
     "batch_norm_inference_forward": ["gamma", "beta", "moving_mean", "moving_variance"],
+    "batch_norm_inference_relu_forward": ["gamma", "beta", "moving_mean", "moving_variance"],
 }
 
 

@@ -191,6 +191,17 @@ def composite_masked_by_x(dy: Any, saved: Any) -> Any:
     return ops.batch_norm_backward(dy * (saved.batch_norm.x > 0), saved.batch_norm)
 
 
+@planted("batch_norm_inference_relu-rank4")
+def inference_composite_without_its_mask(dy: Any, saved: Any) -> Any:
+    return ops.batch_norm_inference_backward(dy, saved.batch_norm)
+
+
+@planted("conv2d_bias_add")
+def bias_gradient_of_one_picture(dy: Any, saved: Any) -> Any:
+    dx, dw, _ = ops.conv2d_bias_add_backward(dy, saved)
+    return dx, dw, dy[0].sum((0, 1))
+
+
 # ---- relu -----------------------------------------------------------------------------------------------------------------
 @planted("relu")
 def relu_without_a_mask(dy: Any, saved: Any) -> Any:

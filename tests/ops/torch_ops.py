@@ -72,6 +72,8 @@ TORCH: dict[str, Callable[..., Any]] = {
     "batch_norm": batch_norm,
     "batch_norm_relu": lambda *a, **k: F.relu(batch_norm(*a, **k)),
     "batch_norm_inference": batch_norm_inference,
+    "batch_norm_inference_relu": lambda *a, **k: F.relu(batch_norm_inference(*a, **k)),
+    "conv2d_bias_add": lambda x, w, b, **k: conv2d(x, w, **k) + b,
     "relu": F.relu,
     "max_pool2d": max_pool2d,
     "subsample": lambda x, factor: nhwc(F.max_pool2d(nchw(x), 1, factor)),  # as TF-Slim has it: a 1x1 max pool

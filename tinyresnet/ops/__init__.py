@@ -16,9 +16,15 @@ from .batch_norm import (
     batch_norm_inference_backward,
     batch_norm_inference_forward,
 )
+from .batch_norm_inference_relu import (
+    BatchNormInferenceReluSaved,
+    batch_norm_inference_relu_backward,
+    batch_norm_inference_relu_forward,
+)
 from .batch_norm_relu import BatchNormReluSaved, batch_norm_relu_backward, batch_norm_relu_forward
 from .bias_add import BiasAddSaved, bias_add_backward, bias_add_forward
 from .conv2d import Conv2DSaved, conv2d_backward, conv2d_forward
+from .conv2d_bias_add import Conv2DBiasAddSaved, conv2d_bias_add_backward, conv2d_bias_add_forward
 from .global_avg_pool import GlobalAvgPoolSaved, global_avg_pool_backward, global_avg_pool_forward
 from .max_pool2d import MaxPool2DSaved, max_pool2d_backward, max_pool2d_forward
 from .relu import ReluSaved, relu_backward, relu_forward
@@ -33,10 +39,12 @@ from .squeeze import SqueezeSaved, squeeze_backward, squeeze_forward
 from .subsample import SubsampleSaved, subsample_backward, subsample_forward
 
 __all__ = [
+    "BatchNormInferenceReluSaved",
     "BatchNormInferenceSaved",
     "BatchNormReluSaved",
     "BatchNormSaved",
     "BiasAddSaved",
+    "Conv2DBiasAddSaved",
     "Conv2DSaved",
     "GlobalAvgPoolSaved",
     "MaxPool2DSaved",
@@ -50,11 +58,15 @@ __all__ = [
     "batch_norm_forward",
     "batch_norm_inference_backward",
     "batch_norm_inference_forward",
+    "batch_norm_inference_relu_backward",
+    "batch_norm_inference_relu_forward",
     "batch_norm_relu_backward",
     "batch_norm_relu_forward",
     "bias_add_backward",
     "bias_add_forward",
     "conv2d_backward",
+    "conv2d_bias_add_backward",
+    "conv2d_bias_add_forward",
     "conv2d_forward",
     "global_avg_pool_backward",
     "global_avg_pool_forward",

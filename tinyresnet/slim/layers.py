@@ -66,18 +66,32 @@ def bias_add(
     return net, pullback(back, net)
 
 
-def _convolve(sc: VariableScope, inputs: Array, weights: Array, **geometry: Any) -> Layer:
-    """The convolution alone, with the `weights` [KH, KW, C, K] of scope sc. geometry: stride, rate, padding."""
-    net, saved = ops.conv2d_forward(inputs, weights, **geometry)
-    if inputs is sc.stop_gradient and isinstance(saved, ops.Conv2DSaved):
-        saved = saved._replace(input_gradient=False)
+def _convolve(sc: VariableScope, inputs: Array, weights: Array, biases: Array | None, **geometry: Any) -> Layer:
+    """The convolution with the `weights` [KH, KW, C, K] of scope sc, and its `biases` [K] if it has any. geometry: stride, rate, padding."""
+    saved: Any
+    if biases is None:
+        net, saved = ops.conv2d_forward(inputs, weights, **geometry)
+        saved = _without_input_gradient(saved) if inputs is sc.stop_gradient else saved
+    else:
+        net, saved = ops.conv2d_bias_add_forward(inputs, weights, biases, **geometry)
+        if inputs is sc.stop_gradient:
+            saved = saved._replace(conv2d=_without_input_gradient(saved.conv2d))
 
     def back(d_net: Array) -> Array | None:
-        d_inputs, d_weights = ops.conv2d_backward(d_net, saved)
+        if biases is None:
+            d_inputs, d_weights = ops.conv2d_backward(d_net, saved)
+        else:
+            d_inputs, d_weights, d_biases = ops.conv2d_bias_add_backward(d_net, saved)
+            sc.add_gradient("biases", d_biases)
         sc.add_gradient("weights", d_weights)
         return d_inputs
 
     return net, pullback(back, net)
+
+
+def _without_input_gradient(saved: Any) -> Any:
+    """Nobody asks for d(inputs); what an override of conv2d saved is its own, and stays as it is."""
+    return saved._replace(input_gradient=False) if isinstance(saved, ops.Conv2DSaved) else saved
 
 
 def _check_functions(**functions: Any) -> None:
@@ -142,8 +156,13 @@ def conv2d(
         weights = sc.variable(
             "weights", shape, weights_initializer, inputs.dtype, trainable=trainable, regularizer=weights_regularizer
         )
+        biases = None
+        if normalizer_fn is None and biases_initializer is not None:
+            biases = sc.variable(
+                "biases", shape[-1:], biases_initializer, inputs.dtype, trainable=trainable, regularizer=biases_regularizer
+            )
         back = Chain()
-        net = back.then(_convolve(sc, inputs, weights, stride=stride, rate=rate, padding=padding))
+        net = back.then(_convolve(sc, inputs, weights, biases, stride=stride, rate=rate, padding=padding))
         params = dict(normalizer_params or {})
         if normalizer_fn is batch_norm and _nothing_between(
             params
@@ -152,8 +171,6 @@ def conv2d(
             activation_fn = None
         elif normalizer_fn is not None:
             net = back.then(_checked_layer("normalizer_fn", normalizer_fn(net, **params)))
-        elif biases_initializer is not None:
-            net = back.then(bias_add(net, biases_initializer, biases_regularizer, trainable))
         if activation_fn is not None:
             net = back.then(_checked_layer("activation_fn", activation_fn(net)))
         return collect_named_outputs(outputs_collections, sc.name, net, back)
@@ -204,6 +221,9 @@ def batch_norm(
         elif is_training:
             net, saved = ops.batch_norm_forward(inputs, gamma, beta, epsilon=epsilon)
             norm_backward, batch = ops.batch_norm_backward, saved
+        elif activation_fn is relu:
+            net, saved = ops.batch_norm_inference_relu_forward(inputs, gamma, beta, mean, var, epsilon=epsilon)
+            norm_backward, batch, activation_fn = ops.batch_norm_inference_relu_backward, None, None
         else:
             net, saved = ops.batch_norm_inference_forward(inputs, gamma, beta, mean, var, epsilon=epsilon)
             norm_backward, batch = ops.batch_norm_inference_backward, None

@@ -11,10 +11,12 @@ from ...kernels.cpu import batch_norm, threads
 from ...kernels.cpu.micro_kernel import RELU
 from ...kernels.cpu.plan import Plan, pieces
 from ..batch_norm import BatchNormInferenceSaved, BatchNormSaved, check_batch_norm
+from ..batch_norm_inference_relu import BatchNormInferenceReluSaved
 from ..batch_norm_relu import BatchNormReluSaved
 from ..checks import check_gradient
 from ..relu import ReluSaved
-from .arrays import dense, pixels_of
+from .arrays import dense, pixels_of, result
+from .elementwise import relu_backward
 
 PARTS = 32  # parts that the pixels are cut into for the sums, at most
 FLOATS = 8192  # elements, the least that is worth a task
@@ -32,15 +34,15 @@ def _tasks(pixels: int, c: int) -> int:
 def _normalized(x: Array, gamma: Array, beta: Array, epsilon: float, flags: int) -> tuple[Array, BatchNormSaved]:
     check_batch_norm(x, gamma=gamma, beta=beta)
     source, (n, c) = dense(x), pixels_of(x)
-    y, per_channel = np.empty(x.shape, source.dtype), np.empty((4, c), source.dtype)
+    y, per_channel = result(x.shape, x), result((4, c), x)
     mean, var, inv_std, scale = per_channel
     plan, parts = Plan(x.dtype), _parts(n)
     sums = np.empty((parts, 2, c))
     shared = dict(x=source, n=n, c=c)
     plan.add(batch_norm.statistics, 2 * c * x.itemsize, tasks=parts, sums=sums, **shared)
-    results = dict(mean=mean, var=var, inv_std=inv_std, scale=scale)
+    statistics = dict(mean=mean, var=var, inv_std=inv_std, scale=scale)
     tasks = pieces(c, 64, threads.get_num_threads())
-    plan.add(batch_norm.join_statistics, tasks=tasks, sums=sums, split=parts, gamma=dense(gamma), value=float(epsilon), **shared, **results)
+    plan.add(batch_norm.join_statistics, tasks=tasks, sums=sums, split=parts, gamma=dense(gamma), value=float(epsilon), **shared, **statistics)
     plan.add(batch_norm.normalize, tasks=_tasks(n, c), y=y, mean=mean, scale=scale, beta=dense(beta), flags=flags, **shared)
     plan.run()
     return y, BatchNormSaved(x, gamma, mean, var, inv_std)
@@ -52,7 +54,7 @@ def _gradients(
     """dx, dgamma, dbeta. beta: only where a ReLU follows, to see what it let pass. constant: mean and variance do not depend on x."""
     n, c = pixels_of(x)
     source, scale = dense(x), np.ascontiguousarray(gamma * inv_std)
-    dx, results = np.empty(x.shape, source.dtype), np.empty((4, c), source.dtype)
+    dx, results = result(x.shape, x), result((4, c), x)
     plan, parts = Plan(x.dtype), _parts(n)
     sums = np.empty((parts, 2, c))
     shared: dict[str, Any] = dict(x=source, dy=dense(dy), n=n, c=c, mean=dense(mean), scale=scale, flags=0)
@@ -92,19 +94,32 @@ def batch_norm_relu_backward(dy: Array, saved: BatchNormReluSaved) -> tuple[Arra
     return _gradients(dy, x, gamma, mean, inv_std, beta)
 
 
+def _normalized_by_averages(
+    x: Array, gamma: Array, beta: Array, mean: Array, var: Array, epsilon: float, flags: int
+) -> tuple[Array, BatchNormInferenceSaved]:
+    check_batch_norm(x, gamma=gamma, beta=beta, moving_mean=mean, moving_variance=var)
+    inv_std = 1 / np.sqrt(var + float(epsilon))
+    source, (n, c) = dense(x), pixels_of(x)
+    y, scale, plan = result(x.shape, x), np.ascontiguousarray(gamma * inv_std), Plan(x.dtype)
+    fields = dict(x=source, y=y, n=n, c=c, mean=dense(mean), scale=scale, beta=dense(beta), flags=flags)
+    plan.add(batch_norm.normalize, tasks=_tasks(n, c), **fields)
+    plan.run()
+    return y, BatchNormInferenceSaved(x, gamma, mean, inv_std)
+
+
 def batch_norm_inference_forward(
     x: Array, gamma: Array, beta: Array, moving_mean: Array, moving_variance: Array, epsilon: float = 1e-5
 ) -> tuple[Array, BatchNormInferenceSaved]:
     """As ops.batch_norm_inference_forward."""
-    check_batch_norm(x, gamma=gamma, beta=beta, moving_mean=moving_mean, moving_variance=moving_variance)
-    inv_std = 1 / np.sqrt(moving_variance + float(epsilon))
-    source, (n, c) = dense(x), pixels_of(x)
-    y, scale = np.empty(x.shape, source.dtype), np.ascontiguousarray(gamma * inv_std)
-    plan = Plan(x.dtype)
-    fields = dict(x=source, y=y, n=n, c=c, mean=dense(moving_mean), scale=scale, beta=dense(beta))
-    plan.add(batch_norm.normalize, tasks=_tasks(n, c), **fields)
-    plan.run()
-    return y, BatchNormInferenceSaved(x, gamma, moving_mean, inv_std)
+    return _normalized_by_averages(x, gamma, beta, moving_mean, moving_variance, epsilon, 0)
+
+
+def batch_norm_inference_relu_forward(
+    x: Array, gamma: Array, beta: Array, moving_mean: Array, moving_variance: Array, epsilon: float = 1e-5
+) -> tuple[Array, BatchNormInferenceReluSaved]:
+    """As ops.batch_norm_inference_relu_forward."""
+    y, saved = _normalized_by_averages(x, gamma, beta, moving_mean, moving_variance, epsilon, RELU)
+    return y, BatchNormInferenceReluSaved(saved, ReluSaved(y))
 
 
 def batch_norm_inference_backward(dy: Array, saved: BatchNormInferenceSaved) -> tuple[Array, Array, Array]:
@@ -113,3 +128,8 @@ def batch_norm_inference_backward(dy: Array, saved: BatchNormInferenceSaved) -> 
     return _gradients(dy, saved.x, saved.gamma, saved.mean, saved.inv_std, None, constant=True)
 
 
+
+
+def batch_norm_inference_relu_backward(dy: Array, saved: BatchNormInferenceReluSaved) -> tuple[Array, Array, Array]:
+    """As ops.batch_norm_inference_relu_backward."""
+    return batch_norm_inference_backward(relu_backward(dy, saved.relu), saved.batch_norm)

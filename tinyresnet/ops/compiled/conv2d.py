@@ -9,6 +9,7 @@ import numpy as np
 from ...backend import REFERENCE, Array
 from ...kernels.cpu.plan import Plan
 from ...kernels.cpu.plan_convolution import (
+    Epilogue,
     Geometry,
     choose,
     convolve,
@@ -17,10 +18,13 @@ from ...kernels.cpu.plan_convolution import (
     prepare_weights,
     weights_gradient,
 )
-from ..checks import Pair, check_gradient
+from ..bias_add import BiasAddSaved
+from ..checks import Pair, check_gradient, check_like
 from ..conv2d import Conv2DSaved, check_conv2d
+from ..conv2d_bias_add import Conv2DBiasAddSaved
 from ..windows import Pads, Windows
 from .arrays import dense, result
+from .elementwise import bias_add_backward
 
 MOST_PHASES = 64  # a stride beyond this many phases (8 x 8) is left to NumPy
 
@@ -33,20 +37,34 @@ def geometry(shape: tuple[int, ...], w_shape: tuple[int, ...], win: Windows) -> 
     )  # fmt: skip
 
 
+def _convolved(x: Array, w: Array, bias: Array | None, win: Windows) -> Array:
+    g = geometry(x.shape, w.shape, win)
+    plan, method = Plan(x.dtype), choose(g, x.dtype.itemsize, False)
+    y = result((g.n, g.oh, g.ow, g.k), x)
+    if y.size:
+        packed = plan.room(packed_size(method, g, x.dtype))
+        prepare_weights(plan, method, g, dense(w), packed)
+        convolve(plan, method, g, dense(x), packed, y, Epilogue(bias=None if bias is None else dense(bias)))
+        plan.run()
+    return y
+
+
 def conv2d_forward(
     x: Array, w: Array, stride: int | Pair = 1, rate: int | Pair = 1, padding: str | Pads = "SAME"
 ) -> tuple[Array, Conv2DSaved]:
     """As ops.conv2d_forward."""
     win = check_conv2d(x, w, stride, rate, padding)
-    g = geometry(x.shape, w.shape, win)
-    plan, method = Plan(x.dtype), choose(g, x.dtype.itemsize, False)
-    packed = plan.room(packed_size(method, g, x.dtype))
-    y = result((g.n, g.oh, g.ow, g.k), x)
-    if y.size:
-        prepare_weights(plan, method, g, dense(w), packed)
-        convolve(plan, method, g, dense(x), packed, y)
-        plan.run()
-    return y, Conv2DSaved(x, w, win.stride, win.rate, win.pads)
+    return _convolved(x, w, None, win), Conv2DSaved(x, w, win.stride, win.rate, win.pads)
+
+
+def conv2d_bias_add_forward(
+    x: Array, w: Array, b: Array, stride: int | Pair = 1, rate: int | Pair = 1, padding: str | Pads = "SAME"
+) -> tuple[Array, Conv2DBiasAddSaved]:
+    """As ops.conv2d_bias_add_forward."""
+    win = check_conv2d(x, w, stride, rate, padding)
+    check_like("b", b, w.shape[3:], x.dtype, "as x has channels")
+    y = _convolved(x, w, b, win)
+    return y, Conv2DBiasAddSaved(Conv2DSaved(x, w, win.stride, win.rate, win.pads), BiasAddSaved(y.shape))
 
 
 def conv2d_backward(dy: Array, saved: Conv2DSaved) -> tuple[Array | None, Array]:
@@ -70,3 +88,9 @@ def conv2d_backward(dy: Array, saved: Conv2DSaved) -> tuple[Array | None, Array]
             input_gradient(plan, g, dy, dense(w), dx)
             plan.run()
     return dx, dw
+
+
+def conv2d_bias_add_backward(dy: Array, saved: Conv2DBiasAddSaved) -> tuple[Array | None, Array, Array]:
+    """As ops.conv2d_bias_add_backward."""
+    _, db = bias_add_backward(dy, saved.bias_add)
+    return *conv2d_backward(dy, saved.conv2d), db
