@@ -1,11 +1,11 @@
 """Batch norm, with or without the ReLU that follows: two passes over memory forward, two backward.
 
-Forward, the first pass takes the mean and the variance of each channel, the second one normalises. The pixels are cut into parts; a part's sums
-are taken of x - pivot, where the pivot is the part's first pixel: sums of x and x^2 themselves would cancel where a mean is large. Parts
-are joined as Chan, Golub & LeVeque 1979 do. Running sums stay in registers for 64 pixels and are then added up in float64.
+Forward, the first pass takes the mean and the variance of each channel, the second one normalises. The pixels are cut into parts; a
+part's sums are taken of x - pivot, where the pivot is the part's first pixel: sums of x and x^2 themselves would cancel where a mean is
+large. Parts are joined as Chan, Golub & LeVeque 1979 do. Running sums stay in registers for 64 pixels and are then added up in float64.
 
-Backward, the first pass takes sum(dy) and sum(dy * xhat), the second one dx. Whether ReLU let a gradient pass is computed again from x, as forward
-computed it: that costs nothing beside reading x, and saves reading y.
+Backward, the first pass takes sum(dy) and sum(dy * xhat), the second one dx. Whether ReLU let a gradient pass is computed again from x,
+as forward computed it: that costs nothing beside reading x, and saves reading y.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def _normalize_relu(v: Vectors, y: Place, x: Place, mean: Place, scale: Place, b
 
 
 @row_operation
-def _input_gradient(v: Vectors, dx: Place, dy: Place, x: Place, mean: Place, scale: Place, slope: Place, offset: Place) -> None:
+def _input_gradient(
+    v: Vectors, dx: Place, dy: Place, x: Place, mean: Place, scale: Place, slope: Place, offset: Place
+) -> None:
     d = v.sub(x.load(), mean.load())
     dx.store(v.fma(scale.load(), dy.load(), v.fma(slope.load(), d, offset.load())))
 
@@ -76,15 +78,15 @@ def _input_gradient_relu(
     dx.store(v.fma(scale.load(), passed, v.fma(slope.load(), d, offset.load())))
 
 
-@njit  # type: ignore[untyped-decorator]
-def _add_block(like, s, size, sums, scratch):  # type: ignore[no-untyped-def]
+@njit
+def _add_block(like, s, size, sums, scratch):
     """The block's two sums (one after the other in scratch) to the part's."""
     add_up(like, 2 * s.c, (sums, scratch))
     clear(like, 2 * s.c, (scratch,))
 
 
-@njit  # type: ignore[untyped-decorator]
-def clear_doubles(address, count):  # type: ignore[no-untyped-def]
+@njit
+def clear_doubles(address, count):
     for i in range(count):
         write_double(address + 8 * i, 0.0)
 
@@ -136,7 +138,10 @@ def join_statistics(step: Any, task: Any, scratch: Any, like: Any) -> None:
 
 @kernel
 def normalize(step: Any, task: Any, scratch: Any, like: Any) -> None:
-    """y = scale * (x - mean) + beta, then ReLU if `flags` say. A task: some pixels. Reads x, y, n (pixels), c, mean, scale, beta, flags, tasks."""
+    """y = scale * (x - mean) + beta, then ReLU if `flags` say. A task: some pixels.
+
+    Reads x, y, n (pixels), c, mean, scale, beta, flags, tasks.
+    """
     s = as_step(step)
     row = s.c * element_bytes(like)
     for i in range(share(s.n, s.tasks, task), share(s.n, s.tasks, task + 1)):

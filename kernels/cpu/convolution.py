@@ -4,8 +4,9 @@ Output pixel (p, q) of an image is  y[p, q, :] = sum over taps t of  x[p*sh + t.
 places of the kernel; outside the image x is zero. So for each tap the micro-kernel is given the address of the pixel that each of its
 rows sees: no pixel is copied, except where that pays (`PACK`, below). A 1x1 convolution has one tap, and is a matrix product.
 
-The gradient dx of a convolution is a convolution of dy: with stride 1 by the kernel turned round, with a larger stride by a part of it for each
-phase of the input pixels (see ops/compiled/conv2d.py). All that is needed for it here is that y may be a map with gaps: it has strides.
+The gradient dx of a convolution is a convolution of dy: with stride 1 by the kernel turned round, with a larger stride by a part of it
+for each phase of the input pixels (see ops/compiled/conv2d.py). All that is needed for it here is that y may be a map with gaps: it has
+strides.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ PANEL_BYTES = VECTORS * register_bits() // 8  # a panel of packed weights is so 
 TILE = tile_rows()
 PACK = 16  # flag: copy the rows of x that a task works on, so that they do not fall into the same few sets of the cache
 AFFINE = 32  # flag: convolve max(scale * x + shift, 0); implies PACK
-PATCHES = 128  # flag: with so few channels that a tap is not worth a loop, lay each pixel's whole patch out as one row (im2col, in the cache)
+PATCHES = 128  # flag: few channels, a tap is not worth a loop: lay each pixel's whole patch out as one row (im2col, in the cache)
 PADDING = 64  # bytes between two packed rows
 
 if TILE == 14:
 
-    @njit  # type: ignore[untyped-decorator]
-    def _tiles(like, rows, taps, k, a, taps_apart, a_offset, b, c, c_offset, bias, residual, flags):  # type: ignore[no-untyped-def]
+    @njit
+    def tiles(like, rows, taps, k, a, taps_apart, a_offset, b, c, c_offset, bias, residual, flags):
         """`rows` rows of C, in tiles of 14, then 8, 4, 2 and 1 (32 registers)."""
         i = 0
         while rows - i >= 14:
@@ -64,8 +65,8 @@ if TILE == 14:
 
 else:
 
-    @njit  # type: ignore[untyped-decorator]
-    def _tiles(like, rows, taps, k, a, taps_apart, a_offset, b, c, c_offset, bias, residual, flags):  # type: ignore[no-untyped-def]
+    @njit
+    def tiles(like, rows, taps, k, a, taps_apart, a_offset, b, c, c_offset, bias, residual, flags):
         """`rows` rows of C, in tiles of 6, then 4, 2 and 1 (16 registers)."""
         i = 0
         while rows - i >= 6:
@@ -81,8 +82,8 @@ else:
             tile_1(like, taps, k, a + 8 * i, taps_apart, a_offset, b, c + 8 * i, c_offset, bias, residual, flags)
 
 
-@njit  # type: ignore[untyped-decorator]
-def _finish(like, rows, columns, tile, c, c_offset, bias, residual, flags):  # type: ignore[no-untyped-def]
+@njit
+def _finish(like, rows, columns, tile, c, c_offset, bias, residual, flags):
     """The last, narrower panel: its tile was computed aside, since it is wider than what is left of C; the columns that exist go to C."""
     size = element_bytes(like)
     for i in range(rows):
@@ -99,8 +100,10 @@ def _finish(like, rows, columns, tile, c, c_offset, bias, residual, flags):  # t
                 write(like, row + j * size, value)
 
 
-@njit  # type: ignore[untyped-decorator]
-def multiply(like, rows, taps, k, a, taps_apart, a_offset, b, first, last, n, c, c_offset, bias, residual, flags, aside):  # type: ignore[no-untyped-def]
+@njit
+def multiply(
+    like, rows, taps, k, a, taps_apart, a_offset, b, first, last, n, c, c_offset, bias, residual, flags, aside
+):
     """Panels `first` to `last` of C, n columns wide in all: C = sum over taps of A[tap] @ B[tap], and what `flags` say.
 
     a_offset, c_offset: bytes after A's addresses, and after C's for the first of the panels.
@@ -113,14 +116,16 @@ def multiply(like, rows, taps, k, a, taps_apart, a_offset, b, first, last, n, c,
         offset = c_offset + (j - first) * PANEL_BYTES
         columns = n - j * width
         if columns >= width:
-            _tiles(like, rows, taps, k, a, taps_apart, a_offset, panel, c, offset, bias + j * PANEL_BYTES, residual, flags)
+            tiles(
+                like, rows, taps, k, a, taps_apart, a_offset, panel, c, offset, bias + j * PANEL_BYTES, residual, flags
+            )
             continue
         table = aside + TILE * PANEL_BYTES
         for i in range(TILE):
             write_integer(table + 8 * i, aside + i * PANEL_BYTES)
         for i in range(0, rows, TILE):
             some = min(TILE, rows - i)
-            _tiles(like, some, taps, k, a + 8 * i, taps_apart, a_offset, panel, table, 0, 0, 0, 0)
+            tiles(like, some, taps, k, a + 8 * i, taps_apart, a_offset, panel, table, 0, 0, 0, 0)
             _finish(like, some, columns, aside, c + 8 * i, offset, bias + j * PANEL_BYTES, residual, flags)
 
 
@@ -133,8 +138,8 @@ def scratch_bytes(rows: int, taps: int, c: int, size: int, flags: int) -> int:
     return 8 * rows * (taps + 1) + ASIDE + 64 + packed
 
 
-@njit  # type: ignore[untyped-decorator]
-def _addresses(s, first, rows, size, a, c):  # type: ignore[no-untyped-def]
+@njit
+def _addresses(s, first, rows, size, a, c):
     """The tables for output pixels `first` to first + rows: where each tap sees each of them in x, and where they are in y."""
     image, rest = first // (s.oh * s.ow), first % (s.oh * s.ow)
     p, q = rest // s.ow, rest % s.ow
@@ -155,9 +160,9 @@ def _addresses(s, first, rows, size, a, c):  # type: ignore[no-untyped-def]
                 image += 1
 
 
-@njit  # type: ignore[untyped-decorator]
-def _pack_rows(like, s, rows, size, a, room):  # type: ignore[no-untyped-def]
-    """The rows of x that the table names, copied (through batch norm and ReLU, if s.scale is there), and the table with their new places."""
+@njit
+def _pack_rows(like, s, rows, size, a, room):
+    """The rows of x that the table names, copied (with AFFINE through batch norm and ReLU), and the table with their new places."""
     apart = s.c * size + PADDING
     for i in range(rows):
         here = room + i * apart
@@ -168,8 +173,8 @@ def _pack_rows(like, s, rows, size, a, room):  # type: ignore[no-untyped-def]
         write_integer(a + 8 * i, here)
 
 
-@njit  # type: ignore[untyped-decorator]
-def lay_patch(like, s, image, p, q, size, here):  # type: ignore[no-untyped-def]
+@njit
+def lay_patch(like, s, image, p, q, size, here):
     """The kh x kw x c inputs that output pixel (p, q) sees, in a row; zeros for those outside the image."""
     pixel = s.c * size
     left = q * s.sw - s.left
@@ -190,8 +195,8 @@ def lay_patch(like, s, image, p, q, size, here):  # type: ignore[no-untyped-def]
                 clear(like, s.c, (target + j * pixel,))
 
 
-@njit  # type: ignore[untyped-decorator]
-def _lay_patches(like, s, first, rows, size, a, c, room):  # type: ignore[no-untyped-def]
+@njit
+def _lay_patches(like, s, first, rows, size, a, c, room):
     """As `_addresses`, but of patches that are laid out in `room`."""
     apart = s.kh * s.kw * s.c * size + PADDING
     for i in range(rows):
@@ -206,8 +211,9 @@ def _lay_patches(like, s, first, rows, size, a, c, room):  # type: ignore[no-unt
 def convolve(step: Any, task: Any, scratch: Any, like: Any) -> None:
     """y = convolution of x [n, h, width, c] with packed w (see packing.py), and bias, residual, ReLU as `flags` say.
 
-    Reads x, w, y, bias, residual (bytes from y to it), scale, shift, zeros (c of them); n, h, width, c, oh, ow, k, sh, sw, taps; a: a table of
-    taps x (row, column); y's strides and x's; flags; row_tasks, column_tasks. With PATCHES, in place of a and taps: kh, kw, rh, rw, top, left.
+    Reads x, w, y, bias, residual (bytes from y to it), scale, shift, zeros (c of them); n, h, width, c, oh, ow, k, sh, sw, taps; a: a
+    table of taps x (row, column); y's strides and x's; flags; row_tasks, column_tasks. With PATCHES, in place of a and taps: kh, kw, rh,
+    rw, top, left.
     """
     s = as_step(step)
     size = element_bytes(like)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from .batch_norm import BLOCK, add_up, clear_doubles
+from .micro_kernel import RELU
 from .rows import add, affine, affine_relu, clear, copy, relu, relu_gradient
 from .steps import as_step, element_bytes, kernel, share
 from .vectors import Pixel, Sum, Vectors, column_operation
-from .micro_kernel import RELU
-from .batch_norm import BLOCK, add_up, clear_doubles
 
 ADD, RELU_FORWARD, RELU_BACKWARD = 0, 1, 2
 

@@ -6,8 +6,8 @@ Everything that a ResNet spends its time in comes down to
 
 for a few rows r and two registers' width of columns n. For each k it loads one row of B (two vectors), and for each r one number of A,
 copied into every lane; rows x 2 multiplications with additions follow, each an instruction (FMA) on a whole vector. With 14 rows (AVX-512)
-there are 28 sums, and 30 of 32 registers are in use; with 6 rows (AVX2) 12 sums, and 14 of 16. The more rows, the more often a loaded row of B
-is used: loads are what a smaller tile would wait for. (Goto & van de Geijn 2008; BLIS, Van Zee & van de Geijn 2015.)
+there are 28 sums, and 30 of 32 registers are in use; with 6 rows (AVX2) 12 sums, and 14 of 16. The more rows, the more often a loaded row
+of B is used: loads are what a smaller tile would wait for. (Goto & van de Geijn 2008; BLIS, Van Zee & van de Geijn 2015.)
 
 A's rows are found through a table of addresses, as the pixels under a convolution's kernel are: a table for every tap of the kernel, whose
 entry for a pixel outside the image is the address of a row of zeros. So the same tile convolves with any kernel, stride, rate and
@@ -67,7 +67,10 @@ class Loop:
 def _products(v: Vectors, k: Any, step: int, rows: list[Any], b: Any, sums: list[Any]) -> list[Any]:
     """`step` of the k: every sum takes its product."""
     builder = v.builder
-    a_offset, b_row = builder.mul(k, v.integer(v.bytes_of_one)), builder.add(b, builder.mul(k, v.integer(VECTORS * v.bytes)))
+    a_offset, b_row = (
+        builder.mul(k, v.integer(v.bytes_of_one)),
+        builder.add(b, builder.mul(k, v.integer(VECTORS * v.bytes))),
+    )
     addresses = [builder.add(row, a_offset) for row in rows]
     for u in range(step):
         columns = [v.load(v.move(b_row, (u * VECTORS + j) * v.bytes)) for j in range(VECTORS)]
@@ -81,7 +84,9 @@ def _products(v: Vectors, k: Any, step: int, rows: list[Any], b: Any, sums: list
 def _when(builder: Any, flags: Any, flag: int, change: Callable[[list[Any]], list[Any]], sums: list[Any]) -> list[Any]:
     """The sums after `change`, if the flag is set."""
     before, then, after = builder.block, builder.append_basic_block("then"), builder.append_basic_block("after")
-    builder.cbranch(builder.icmp_signed("!=", builder.and_(flags, ir.Constant(I64, flag)), ir.Constant(I64, 0)), then, after)
+    builder.cbranch(
+        builder.icmp_signed("!=", builder.and_(flags, ir.Constant(I64, flag)), ir.Constant(I64, 0)), then, after
+    )
     builder.position_at_end(then)
     changed, end = change(sums), builder.block
     builder.branch(after)
@@ -112,15 +117,13 @@ def _epilogue(v: Vectors, flags: Any, sums: list[Any], places: list[Any], bias: 
 def _tile(rows: int) -> Any:
     """tile(like, taps, k, a, taps_apart, a_offset, b, c, c_offset, bias, residual, flags): `rows` rows of C.
 
-    a: a table of taps x rows addresses, the tables of two taps `taps_apart` bytes apart; a_offset bytes after each address, k elements of A.
-    b: the packed B, taps x k rows of two vectors, without gaps. c: a table of the rows' addresses in C, to which c_offset bytes are added.
-    bias: two vectors; residual: how many bytes after C the residual lies.
+    a: a table of taps x rows addresses, the tables of two taps `taps_apart` bytes apart; a_offset bytes after each address, k elements of
+    A. b: the packed B, taps x k rows of two vectors, without gaps. c: a table of the rows' addresses in C, to which c_offset bytes are
+    added. bias: two vectors; residual: how many bytes after C the residual lies.
     """
 
     @intrinsic
-    def tile(  # type: ignore[no-untyped-def]
-        typing_context, like, taps, k, a, taps_apart, a_offset, b, c, c_offset, bias, residual, flags
-    ):
+    def tile(typing_context, like, taps, k, a, taps_apart, a_offset, b, c, c_offset, bias, residual, flags):
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             _, taps, k, a, taps_apart, a_offset, b, c, c_offset, bias, residual, flags = args
             v = Vectors(builder, like)

@@ -1,7 +1,8 @@
 """The gradient of weights: dw = sum over pixels of x[pixel]^T dy[pixel], a sum of outer products.
 
-Each tile of dw (14 channels of x by two registers of channels of dy) stays in registers while the pixels go by: one number of x in every lane,
-times a vector of dy. Both are copied first, a block of pixels at a time, so that a tile reads them in a line; x is gathered tap by tap.
+Each tile of dw (14 channels of x by two registers of channels of dy) stays in registers while the pixels go by: one number of x in every
+lane, times a vector of dy. Both are copied first, a block of pixels at a time, so that a tile reads them in a line; x is gathered tap by
+tap.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def _outer_tile(rows: int) -> Any:
     """tile(like, pixels, x, x_apart, dy, dy_apart, c, c_apart, accumulate): c[rows, two vectors] (+)= sum of x^T dy."""
 
     @intrinsic
-    def tile(typing_context, like, pixels, x, x_apart, dy, dy_apart, c, c_apart, accumulate):  # type: ignore[no-untyped-def]
+    def tile(typing_context, like, pixels, x, x_apart, dy, dy_apart, c, c_apart, accumulate):
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             _, pixels, x, x_apart, dy, dy_apart, c, c_apart, accumulate = args
             v = Vectors(builder, like)
@@ -70,8 +71,8 @@ outer_14, outer_8, outer_6, outer_4, outer_2, outer_1 = map(_outer_tile, (14, 8,
 
 if TILE == 14:
 
-    @njit  # type: ignore[untyped-decorator]
-    def outer_rows(like, rows, pixels, x, x_apart, dy, dy_apart, c, c_apart, accumulate):  # type: ignore[no-untyped-def]
+    @njit
+    def outer_rows(like, rows, pixels, x, x_apart, dy, dy_apart, c, c_apart, accumulate):
         """`rows` channels of x by one panel of dy."""
         size = element_bytes(like)
         i = 0
@@ -90,8 +91,8 @@ if TILE == 14:
 
 else:
 
-    @njit  # type: ignore[untyped-decorator]
-    def outer_rows(like, rows, pixels, x, x_apart, dy, dy_apart, c, c_apart, accumulate):  # type: ignore[no-untyped-def]
+    @njit
+    def outer_rows(like, rows, pixels, x, x_apart, dy, dy_apart, c, c_apart, accumulate):
         """`rows` channels of x by one panel of dy."""
         size = element_bytes(like)
         i = 0
@@ -106,9 +107,9 @@ else:
             i += 1
 
 
-@njit  # type: ignore[untyped-decorator]
-def _lay_x(like, s, tap, first, rows, channel, channels, size, room, apart):  # type: ignore[no-untyped-def]
-    """What tap number `tap` sees of x at output pixels first, first + 1, ...: `channels` channels from `channel` on (whole patches with PATCHES)."""
+@njit
+def _lay_x(like, s, tap, first, rows, channel, channels, size, room, apart):
+    """What tap number `tap` sees of x at output pixels first, first + 1, ...: some channels (whole patches with PATCHES)."""
     i, j = tap // s.kw, tap % s.kw
     for r in range(rows):
         image, rest = (first + r) // (s.oh * s.ow), (first + r) % (s.oh * s.ow)
@@ -128,8 +129,8 @@ def _lay_x(like, s, tap, first, rows, channel, channels, size, room, apart):  # 
             copy(like, channels, (here, pixel))
 
 
-@njit  # type: ignore[untyped-decorator]
-def _lay_dy(like, s, first, rows, panel, panels, size, room):  # type: ignore[no-untyped-def]
+@njit
+def _lay_dy(like, s, first, rows, panel, panels, size, room):
     """Panels of dy at output pixels first, first + 1, ...; the last one is filled up with zeros."""
     width = PANEL_BYTES // size
     for j in range(panels):
@@ -149,10 +150,12 @@ def scratch_bytes(c: int, k: int, size: int) -> int:
 
 @kernel
 def weights_gradient(step: Any, task: Any, scratch: Any, like: Any) -> None:
-    """dw[tap, c, k] = sum over pixels of x^T dy. A task: a tap, some channels of x, some panels of dy, and one of `split` parts of the pixels.
+    """dw[tap, c, k] = sum over pixels of x^T dy. A task: a tap, some channels of x, some panels of dy, and one of `split` parts of the
+    pixels.
 
-    Part number i goes to dw + i * taps*c*k elements: `add_parts` adds them up. Reads x, dy [n, oh, ow, k], dw; n, h, width, c, oh, ow, k, kh, kw, sh, sw,
-    rh, rw, top, left; taps; x's strides; flags (AFFINE: of max(scale * x + shift, 0); PATCHES); row_tasks, column_tasks, split.
+    Part number i goes to dw + i * taps*c*k elements: `add_parts` adds them up. Reads x, dy [n, oh, ow, k], dw; n, h, width, c, oh, ow, k,
+    kh, kw, sh, sw, rh, rw, top, left; taps; x's strides; flags (AFFINE: of max(scale * x + shift, 0); PATCHES); row_tasks, column_tasks,
+    split.
     """
     s = as_step(step)
     size = element_bytes(like)
@@ -178,13 +181,26 @@ def weights_gradient(step: Any, task: Any, scratch: Any, like: Any) -> None:
         for j in range(panels):
             here = sums + j * channels * PANEL_BYTES
             outer_rows(
-                like, channels, rows, scratch, apart, room_dy + j * BLOCK * PANEL_BYTES, PANEL_BYTES, here, PANEL_BYTES, 1
+                like,
+                channels,
+                rows,
+                scratch,
+                apart,
+                room_dy + j * BLOCK * PANEL_BYTES,
+                PANEL_BYTES,
+                here,
+                PANEL_BYTES,
+                1,
             )
     dw = s.dw + (part * s.taps * s.c * s.k + (tap * s.c + channel) * s.k) * size
     for j in range(panels):
         columns = min(PANEL_BYTES // size, s.k - (panel + j) * (PANEL_BYTES // size))
         for i in range(channels):
-            copy(like, columns, (dw + i * s.k * size + (panel + j) * PANEL_BYTES, sums + (j * channels + i) * PANEL_BYTES))
+            copy(
+                like,
+                columns,
+                (dw + i * s.k * size + (panel + j) * PANEL_BYTES, sums + (j * channels + i) * PANEL_BYTES),
+            )
 
 
 @kernel
@@ -198,4 +214,3 @@ def add_parts(step: Any, task: Any, scratch: Any, like: Any) -> None:
     copy(like, count, (y, s.x + first * size))
     for i in range(1, s.split):
         add(like, count, (y, y, s.x + (i * s.a + first) * size))
-

@@ -11,8 +11,8 @@ from .rows import clear, copy
 from .steps import as_step, element_bytes, kernel, read, read_integer, share, write
 
 
-@njit  # type: ignore[untyped-decorator]
-def turn(like, rows, columns, source, row, column, target, apart):  # type: ignore[no-untyped-def]
+@njit
+def turn(like, rows, columns, source, row, column, target, apart):
     """target[r, j] = source[r * row + j * column]: a transposition, 16 rows at a time, so that every cache line that is read is used up."""
     size = element_bytes(like)
     for r0 in range(0, rows, 16):
@@ -21,8 +21,8 @@ def turn(like, rows, columns, source, row, column, target, apart):  # type: igno
                 write(like, target + r * apart + j * size, read(like, source + r * row + j * column))
 
 
-@njit  # type: ignore[untyped-decorator]
-def _pack_panel(like, s, tap, panel, size):  # type: ignore[no-untyped-def]
+@njit
+def _pack_panel(like, s, tap, panel, size):
     """One tap's part of one panel: s.c rows of it."""
     width = PANEL_BYTES // size
     source = s.w + read_integer(s.a + 8 * tap) + panel * width * s.e

@@ -11,7 +11,6 @@ import numpy as np
 from . import threads
 from .steps import FIELDS, STEP, Kernel
 
-
 PLACE_OF = {name: i for i, name in enumerate(FIELDS)}
 
 
@@ -37,8 +36,8 @@ class Plan:
         self._used = 0  # bytes of the workspace
 
     def room(self, count: int) -> Any:
-        """An array of `count` elements to be filled by one step and read by another. It is the thread's own, and the next plan's as well: so a
-        plan with rooms is written and run before the next one is begun."""
+        """An array of `count` elements to be filled by one step and read by another. It is the thread's own, and the next plan's as well:
+        so a plan with rooms is written and run before the next one is begun."""
         size = -(-count * self.dtype.itemsize // 64) * 64
         if _workspace.bytes.size < self._used + size + 64:
             _workspace.bytes = np.empty(self._used + size + 64, np.uint8)
@@ -63,7 +62,7 @@ class Plan:
             row = [0] * len(FIELDS)  # a list first: NumPy takes a whole table much faster than number by number
             row[0] = kernel.address(self.dtype)
             for name, value in fields.items():
-                row[PLACE_OF[name]] = value if name != "value" else np.float64(value).view(np.int64)
+                row[PLACE_OF[name]] = value if name != "value" else int(np.float64(value).view(np.int64))
             rows.append(row)
         return np.array(rows, np.int64).reshape(-1, len(FIELDS)).view(STEP)[:, 0]
 
@@ -74,7 +73,7 @@ class Plan:
 
 def address(array: Any) -> int:
     """Where an array's first element is."""
-    return array.__array_interface__["data"][0]  # type: ignore[no-any-return]
+    return array.__array_interface__["data"][0]
 
 
 @functools.cache
@@ -109,14 +108,21 @@ def _parts(rest: int) -> list[int]:
 
 
 @functools.lru_cache(4096)
-def cut(rows: int, columns: int, most_rows: int, workers: int, tile: int, unit: int, overhead: float) -> tuple[int, int]:
+def cut(
+    rows: int, columns: int, most_rows: int, workers: int, tile: int, unit: int, overhead: float
+) -> tuple[int, int]:
     """(row_tasks, column_tasks) for the product of rows * unit rows by `columns` panels: all threads busy to the end, and tiles full.
 
     A task has whole units, at most `most_rows` of them. overhead: what a row costs once a task beside the product (to be packed, or
-    transformed), in panels. Of the cuts that are tried, the one with the shortest time by estimate: the rounds that the threads need, times a task.
+    transformed), in panels. Of the cuts that are tried, the one with the shortest time by estimate: the rounds that the threads need,
+    times a task.
     """
     fewest = max(1, -(-rows // max(most_rows, 1)))
-    tried = {fewest + i for i in range(4 * workers + 1)} | {workers * i for i in range(1, 13)} | {-(-rows // max(1, tile // unit))}
+    tried = (
+        {fewest + i for i in range(4 * workers + 1)}
+        | {workers * i for i in range(1, 13)}
+        | {-(-rows // max(1, tile // unit))}
+    )
     best: tuple[float, int, int] | None = None
     for row_tasks in sorted(count for count in tried if fewest <= count <= max(rows, 1)):
         height = -(-rows // row_tasks) * unit

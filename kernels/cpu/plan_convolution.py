@@ -18,7 +18,11 @@ from .vectors import register_bits
 DIRECT, LAID_OUT, WINOGRAD_2, WINOGRAD_4 = "direct", "patches", "winograd 2x2", "winograd 4x4"
 CACHE = 400_000  # bytes of A that a task works on, at most: they and a panel of B share the second-level cache
 NEAR = 16_000_000  # bytes of weights that stay in the last cache from one call to the next
-READ_NEAR, READ_FAR, WRITE = 2, 25, 46  # what it costs to read a vector of weights from the cache, from memory, and to transform it
+READ_NEAR, READ_FAR, WRITE = (
+    2,
+    25,
+    46,
+)  # what it costs to read a vector of weights from the cache, from memory, and to transform it
 TILES_CACHE = 1_500_000  # bytes of transformed tiles of a task, at most
 LONGEST_PATCH = 1024  # elements of a patch that is laid out as a row
 WORKSPACE = 24_000_000  # bytes of transformed tiles that are made before they are used, for a weights' gradient
@@ -76,8 +80,8 @@ def is_pointwise(g: Geometry) -> bool:
 
 @functools.lru_cache(4096)
 def choose(g: Geometry, size: int, prepared: bool, backward: bool = False) -> str:
-    """The quickest of the four ways, by an estimate in vector instructions. size: bytes of an element; prepared: the weights are transformed
-    beforehand. float64 stays direct: it is asked for where the last digits count.
+    """The quickest of the four ways, by an estimate in vector instructions. size: bytes of an element; prepared: the weights are
+    transformed beforehand. float64 stays direct: it is asked for where the last digits count.
     """
     if g.kh * g.kw > 1 and g.c < 16 and g.kh * g.kw * g.c <= LONGEST_PATCH and not backward:
         return LAID_OUT
@@ -146,6 +150,9 @@ class Epilogue(NamedTuple):
         )
 
 
+NOTHING = Epilogue()
+
+
 def _at(place: Any) -> int:
     return address(place) if isinstance(place, np.ndarray) else int(place or 0)
 
@@ -154,17 +161,30 @@ def _map_strides(name: str, row: int, width: int, height: int) -> dict[str, int]
     return {f"{name}_pixel": row, f"{name}_row": width * row, f"{name}_image": height * width * row}
 
 
-def convolve(plan: Plan, method: str, g: Geometry, x: Any, packed: Any, y: Any, epilogue: Epilogue = Epilogue()) -> None:  # noqa: B008
+def convolve(plan: Plan, method: str, g: Geometry, x: Any, packed: Any, y: Any, epilogue: Epilogue = NOTHING) -> None:
     """The step y = convolution of x by the prepared weights. x, packed, y: arrays, or addresses."""
-    if epilogue.scale is not None and method == LAID_OUT or method == DIRECT and epilogue.scale is not None and not is_pointwise(g):
+    if (
+        epilogue.scale is not None
+        and method == LAID_OUT
+        or method == DIRECT
+        and epilogue.scale is not None
+        and not is_pointwise(g)
+    ):
         raise ValueError("scale and shift need a 1x1 convolution without stride and padding, or Winograd's way")
     size = plan.dtype.itemsize
     fields: dict[str, Any] = {
         **g.fields(),
         **_map_strides("x", g.c * size, g.width, g.h),
         **_map_strides("y", g.k * size, g.ow, g.oh),
-        **dict(x=x, w=packed, y=y, scale=epilogue.scale or 0 if not isinstance(epilogue.scale, np.ndarray) else epilogue.scale),
-        **dict(shift=0 if epilogue.shift is None else epilogue.shift, bias=0 if epilogue.bias is None else epilogue.bias),
+        **dict(
+            x=x,
+            w=packed,
+            y=y,
+            scale=epilogue.scale or 0 if not isinstance(epilogue.scale, np.ndarray) else epilogue.scale,
+        ),
+        **dict(
+            shift=0 if epilogue.shift is None else epilogue.shift, bias=0 if epilogue.bias is None else epilogue.bias
+        ),
         "residual": 0 if epilogue.residual is None else _at(epilogue.residual) - _at(y),
     }
     plan.kept.append(epilogue.residual)
@@ -197,7 +217,9 @@ def _winograd_step(plan: Plan, f: int, g: Geometry, fields: dict[str, Any], flag
     )
 
 
-def _direct_step(plan: Plan, g: Geometry, fields: dict[str, Any], flags: int, taps: tuple[tuple[int, int], ...]) -> None:
+def _direct_step(
+    plan: Plan, g: Geometry, fields: dict[str, Any], flags: int, taps: tuple[tuple[int, int], ...]
+) -> None:
     """`taps`: (row, column) of the input pixel that each sees, for output pixel (0, 0)."""
     size = plan.dtype.itemsize
     if len(taps) == 1 and g.c * size % 2048 == 0 and g.c * size >= 4096:
@@ -206,13 +228,21 @@ def _direct_step(plan: Plan, g: Geometry, fields: dict[str, Any], flags: int, ta
     most = max(1, min(8, CACHE // (TILE * max(terms * size, 1))))  # tiles of a task
     panels = -(-g.k * size // PANEL_BYTES)
     overhead = 0.08 if flags & (PACK | AFFINE | PATCHES) else 0.01
-    row_tasks, column_tasks = cut(-(-pixels // TILE), panels, most, threads.get_num_threads(), TILE, TILE, overhead)
-    rows = -(-(-(-pixels // TILE)) // row_tasks) * TILE
-    more = dict(zeros=constants(plan.dtype, 0, g.c), flags=flags, taps=len(taps), row_tasks=row_tasks, column_tasks=column_tasks)
+    height = -(-pixels // TILE)
+    row_tasks, column_tasks = cut(height, panels, most, threads.get_num_threads(), TILE, TILE, overhead)
+    rows = -(-height // row_tasks) * TILE
+    more = dict(
+        zeros=constants(plan.dtype, 0, g.c), flags=flags, taps=len(taps), row_tasks=row_tasks, column_tasks=column_tasks
+    )
     if taps:
         more["a"] = integers(*taps)
     tasks = row_tasks * column_tasks if pixels else 0
-    plan.add(convolution.convolve, convolution.scratch_bytes(rows, max(len(taps), 1), terms, size, flags), tasks=tasks, **{**fields, **more})
+    plan.add(
+        convolution.convolve,
+        convolution.scratch_bytes(rows, max(len(taps), 1), terms, size, flags),
+        tasks=tasks,
+        **{**fields, **more},
+    )
 
 
 def _phases(g: Geometry) -> Iterator[tuple[int, int, list[tuple[int, int, int]]]]:
@@ -255,13 +285,20 @@ def input_gradient(plan: Plan, g: Geometry, dy: Any, w: Any, dx: Any) -> None:
             _weights_step(plan, DIRECT, part, fields, table)
         strides = dict(y_pixel=g.sw * row, y_row=g.sh * g.width * row, y_image=g.h * g.width * row)
         place = _at(dx) + a * g.width * row + b * row
-        fields = {**part.fields(), **_map_strides("x", g.k * size, g.ow, g.oh), **strides, "x": dy, "w": packed, "y": place}
+        fields = {
+            **part.fields(),
+            **_map_strides("x", g.k * size, g.ow, g.oh),
+            **strides,
+            "x": dy,
+            "w": packed,
+            "y": place,
+        }
         _direct_step(plan, part, fields, 0, tuple((i, j) for _, i, j in taps))
     plan.kept.append(dx)
 
 
 # ---- dw ----------------------------------------------------------------------------------------------------------------------
-def weights_gradient(plan: Plan, g: Geometry, x: Any, dy: Any, dw: Any, epilogue: Epilogue = Epilogue()) -> None:  # noqa: B008
+def weights_gradient(plan: Plan, g: Geometry, x: Any, dy: Any, dw: Any, epilogue: Epilogue = NOTHING) -> None:
     """Steps for dw [kh, kw, c, k]; with epilogue's scale and shift, of the convolution of max(scale * x + shift, 0)."""
     method = choose(g, plan.dtype.itemsize, True)
     if not g.n * g.oh * g.ow:
@@ -276,7 +313,9 @@ def _scale(epilogue: Epilogue) -> dict[str, Any]:
     return {} if epilogue.scale is None else dict(scale=epilogue.scale, shift=epilogue.shift)
 
 
-def _direct_weights_gradient(plan: Plan, g: Geometry, x: Any, dy: Any, dw: Any, epilogue: Epilogue, patches: bool) -> None:
+def _direct_weights_gradient(
+    plan: Plan, g: Geometry, x: Any, dy: Any, dw: Any, epilogue: Epilogue, patches: bool
+) -> None:
     size, workers = plan.dtype.itemsize, threads.get_num_threads()
     taps, c = (1, g.kh * g.kw * g.c) if patches else (g.kh * g.kw, g.c)
     panels = -(-g.k * size // PANEL_BYTES)
@@ -323,6 +362,11 @@ def _winograd_weights_gradient(plan: Plan, f: int, g: Geometry, x: Any, dy: Any,
         fields |= dict(x=x_at + first * g.h * g.width * g.c * size, dy=dy_at + first * g.oh * g.ow * g.k * size)
         fields |= dict(w=v, y=d, a=table, taps=len(table), b=f, flags=epilogue.flags())
         tasks = pieces(some.n * len(table), 4, 2 * workers)
-        plan.add(winograd_weights.transform, winograd_weights.transform_scratch_bytes(f, g.c, g.k, size), tasks=tasks, **fields)
+        plan.add(
+            winograd_weights.transform,
+            winograd_weights.transform_scratch_bytes(f, g.c, g.k, size),
+            tasks=tasks,
+            **fields,
+        )
         fields |= dict(dw=dw, flags=ACCUMULATE if first else 0, row_tasks=parts, column_tasks=panels)
         plan.add(winograd_weights.weights_gradient, winograd_weights.scratch_bytes(f), tasks=parts * panels, **fields)

@@ -85,8 +85,8 @@ def _sum_of_passed(v: Vectors, total: Sum, x: Pixel, scale: Channel, shift: Chan
     total.value = v.add(total.value, v.max(v.fma(scale.value, x.value, shift.value), v.zero))
 
 
-@njit  # type: ignore[untyped-decorator]
-def _sums_of_image(like, s, image, row, sums, scratch):  # type: ignore[no-untyped-def]
+@njit
+def _sums_of_image(like, s, image, row, sums, scratch):
     clear_doubles(sums, s.c)
     for first in range(0, s.h, BLOCK):
         clear(like, s.c, (scratch,))

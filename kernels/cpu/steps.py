@@ -1,7 +1,7 @@
 """A Step: what a kernel is to do, as addresses and integers. And how a kernel is compiled.
 
-Every kernel is a function `kernel(step, task, scratch, like)`: task number `task` of the step's `tasks`, any thread, any order. Since all of
-them have this one form, a thread can run a step without Python, and a whole net is a list of steps (see threads.py).
+Every kernel is a function `kernel(step, task, scratch, like)`: task number `task` of the step's `tasks`, any thread, any order. Since all
+of them have this one form, a thread can run a step without Python, and a whole net is a list of steps (see threads.py).
 The fields have the letters of the op's equations; each kernel's docstring says which it reads.
 """
 
@@ -126,8 +126,8 @@ def write_double(typing_context: Any, address: Any, value: Any) -> Any:
     return types.void(types.intp, types.float64), generate
 
 
-@njit  # type: ignore[untyped-decorator]
-def share(total, parts, part):  # type: ignore[no-untyped-def]
+@njit
+def share(total, parts, part):
     """Where part number `part` of `total` things begins, cut as evenly as possible."""
     return total * part // parts
 
@@ -177,7 +177,7 @@ class Kernel:
     """A kernel for both element types, compiled when it is first asked for."""
 
     def __init__(self, function: Callable[..., None]) -> None:
-        functools.update_wrapper(self, function)
+        self.__doc__ = function.__doc__
         self.function = function
         self.compiled: dict[str, CFunc] = {}
 
@@ -188,11 +188,13 @@ class Kernel:
         if found is None:
             with _lock, patience():
                 found = self.compiled.get(name) or self._compile(name)
-        return found.address  # type: ignore[no-any-return]
+        return int(found.address)  # type: ignore[arg-type]
 
     def _compile(self, name: str) -> CFunc:
         arguments = (types.int64, types.int64, types.int64, LIKE[name])
-        code = CFunc(self.function, (arguments, types.void), locals={}, options={"nopython": True, "error_model": "numpy"})
+        code: Any = CFunc(
+            self.function, (arguments, types.void), locals={}, options={"nopython": True, "error_model": "numpy"}
+        )
         code.enable_caching()
         code._cache._cache_file._source_stamp = _sources()
         code.compile()

@@ -1,8 +1,8 @@
 """One pool of threads for all kernels, and how it runs Steps.
 
-The threads take tasks from the step that is at work, each the next one from a common counter, until none is left. So a thread that comes late,
-because the system had something else for it to do, finds less to do, and nobody waits for it. Threads that find nothing look again for a moment
-before they fall asleep: to wake one takes longer than most steps of a net. No Python runs between two steps of a list.
+The threads take tasks from the step that is at work, each the next one from a common counter, until none is left. So a thread that comes
+late, because the system had something else for it to do, finds less to do, and nobody waits for it. Threads that find nothing look again
+for a moment before they fall asleep: to wake one takes longer than most steps of a net. No Python runs between two steps of a list.
 
 Who works: TINYRESNET_NUM_THREADS threads, the calling one among them; default: every core this process may use. If two threads of a
 program call at the same time, the first has the pool and the other works alone: there are no more cores to be had, and results do
@@ -31,7 +31,9 @@ from .steps import STEP, as_step, compiled, forget_lock
 
 VARIABLE = "TINYRESNET_NUM_THREADS"
 MOST = 1024  # threads
-COUNTER, KERNEL_AT, STEP_AT, TASKS, FINISHED, ACTIVE, NEEDED, STOP = (8 * i for i in range(8))  # fields of the state, 64 bytes apart
+COUNTER, KERNEL_AT, STEP_AT, TASKS, FINISHED, ACTIVE, NEEDED, STOP = (
+    8 * i for i in range(8)
+)  # fields of the state, 64 bytes apart
 TASK_BITS = 32
 STEP_BYTES = STEP.itemsize
 PATIENCE = 1000  # turns that a thread waits before it lets others have its core
@@ -127,8 +129,8 @@ def _run_task(typing_context: Any, kernel: Any, step: Any, task: Any, scratch: A
 
 
 # ---- compiled loops -------------------------------------------------------------------------------------------------------
-@njit  # type: ignore[untyped-decorator]
-def _take_tasks(state, scratch, size):  # type: ignore[no-untyped-def]
+@njit
+def _take_tasks(state, scratch, size):
     """Takes tasks of the step at work until there are none (True), or its tasks need more room than `size` bytes (False)."""
     while True:
         seen = _atomic_load(state + 8 * COUNTER)
@@ -144,7 +146,7 @@ def _take_tasks(state, scratch, size):  # type: ignore[no-untyped-def]
 
 
 @compiled("void(int64, int64, int64, int64, int64)")
-def _run(state, steps, count, scratch, size):  # type: ignore[no-untyped-def]
+def _run(state, steps, count, scratch, size):
     """Every step of the list, each after the one before it is finished."""
     _atomic_store(state + 8 * NEEDED, size)
     _atomic_store(state + 8 * ACTIVE, 1)
@@ -171,7 +173,7 @@ def _run(state, steps, count, scratch, size):  # type: ignore[no-untyped-def]
 
 
 @compiled("int64(int64, int64, int64)")
-def _help(state, scratch, size):  # type: ignore[no-untyped-def]
+def _help(state, scratch, size):
     """A helper's life, until it has found nothing for a while (0), needs more room (1), or is told to stop (2)."""
     turns = waited = 0
     while turns < LINGER:
@@ -198,7 +200,9 @@ def default_threads() -> int:
     if not text:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not text.strip().isdecimal() or not 1 <= int(text) <= MOST:
-        raise ValueError(f"environment variable {VARIABLE} must be an integer from 1 to {MOST} (or empty: all cores), not {text!r}")
+        raise ValueError(
+            f"environment variable {VARIABLE} must be an integer from 1 to {MOST} (or empty: all cores), not {text!r}"
+        )
     return int(text)
 
 

@@ -22,7 +22,10 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 I64 = ir.IntType(64)
-ELEMENTS = {types.float32: (ir.FloatType(), 4), types.float64: (ir.DoubleType(), 8)}  # Numba's type -> LLVM's, and its bytes
+ELEMENTS = {
+    types.float32: (ir.FloatType(), 4),
+    types.float64: (ir.DoubleType(), 8),
+}  # Numba's type -> LLVM's, and its bytes
 
 
 @functools.cache
@@ -226,7 +229,12 @@ def _turns(builder: Any, like: types.CPointer, unrolled: int) -> list[tuple[int,
     """How a row is walked: some whole vectors at a time, a vector, four elements, an element."""
     whole = Vectors(builder, like)
     turns = [(unrolled, whole)] if unrolled > 1 else []
-    return [*turns, (1, whole), *([(1, Vectors(builder, like, 4))] if whole.lanes > 4 else []), (1, Vectors(builder, like, 1))]
+    return [
+        *turns,
+        (1, whole),
+        *([(1, Vectors(builder, like, 4))] if whole.lanes > 4 else []),
+        (1, Vectors(builder, like, 1)),
+    ]
 
 
 def _here(v: Vectors, kind: str, value: Any, element: Any) -> Any:
@@ -286,17 +294,24 @@ def column_operation(body: Callable[..., None]) -> Any:
         def sums(v, total: Sum, x: Pixel):
             total.value = v.add(total.value, x.value)
 
-    gives `sums(like, n, rows, apart, (total, x))`: for n channels and `rows` pixels, `apart` bytes from one to the next. A Pixel is loaded anew for
-    each pixel (and may be stored to), a Channel once, a Sum is loaded, changed by every pixel, and stored.
+    gives `sums(like, n, rows, apart, (total, x))`: for n channels and `rows` pixels, `apart` bytes from one to the next. A Pixel is
+    loaded anew for each pixel (and may be stored to), a Channel once, a Sum is loaded, changed by every pixel, and stored.
     """
     kinds = [parameter.annotation for parameter in inspect.signature(body).parameters.values()][1:]
 
     def one_strip(v: Vectors, vectors: int, rows: Any, apart: Any, addresses: list[Any]) -> None:
-        strips = [(kind, v.move(address, u * v.bytes)) for u in range(vectors) for kind, address in zip(kinds, addresses, strict=True)]
+        strips = [
+            (kind, v.move(address, u * v.bytes))
+            for u in range(vectors)
+            for kind, address in zip(kinds, addresses, strict=True)
+        ]
         fixed = [v.load(address) if kind == "Channel" else None for kind, address in strips]
         state = [v.load(address) for kind, address in strips if kind == "Sum"]
         b = v.builder
-        before, head, inside, after = b.block, *(b.append_basic_block(name) for name in ("pixels", "pixel", "pixels.end"))
+        before, head, inside, after = (
+            b.block,
+            *(b.append_basic_block(name) for name in ("pixels", "pixel", "pixels.end")),
+        )
         b.branch(head)
         b.position_at_end(head)
         row, offset = b.phi(I64), b.phi(I64)
@@ -308,7 +323,9 @@ def column_operation(body: Callable[..., None]) -> Any:
         sums, results = iter(phis), []
         for u in range(vectors):
             values = []
-            for (kind, address), vector in zip(strips[u * len(kinds) : (u + 1) * len(kinds)], fixed[u * len(kinds) :], strict=False):
+            for (kind, address), vector in zip(
+                strips[u * len(kinds) : (u + 1) * len(kinds)], fixed[u * len(kinds) :], strict=False
+            ):
                 at = b.add(address, offset)
                 if kind == "Pixel":
                     values.append(Value(v.load(at), functools.partial(v.store, address=at)))
@@ -316,7 +333,9 @@ def column_operation(body: Callable[..., None]) -> Any:
                     values.append(Value(vector if kind == "Channel" else next(sums)))
             body(v, *values)
             results += [value.value for kind, value in zip(kinds, values, strict=True) if kind == "Sum"]
-        for phi, value in zip((row, offset, *phis), (b.add(row, v.integer(1)), b.add(offset, apart), *results), strict=True):
+        for phi, value in zip(
+            (row, offset, *phis), (b.add(row, v.integer(1)), b.add(offset, apart), *results), strict=True
+        ):
             phi.add_incoming(value, b.block)
         b.branch(head)
         b.position_at_end(after)

@@ -9,8 +9,8 @@ multiplies (F+2)^2 times: 36 instead of 144 for F = 4, 16 instead of 36 for F = 
 
 The price is rounding: F(4x4) adds numbers up to eight times as large as its result, and loses about one digit of float32's seven.
 
-An atrous convolution of rate r sees each r-th pixel only: it is r x r convolutions on maps of every r-th row and column, so the same tiles do, with
-pixels r apart. The list of tiles comes from outside (ops/compiled/), a pair (row, column) of first output pixels for each.
+An atrous convolution of rate r sees each r-th pixel only: it is r x r convolutions on maps of every r-th row and column, so the same
+tiles do, with pixels r apart. The list of tiles comes from outside (ops/compiled/), a pair (row, column) of first output pixels for each.
 """
 
 from __future__ import annotations
@@ -31,7 +31,14 @@ GAP = 192  # bytes
 GROUP = 2  # panels of output channels whose products are kept until they are transformed
 
 # G for the points 0, 1, -1, 2, -2, infinity (F = 4) and 0, 1, -1, infinity (F = 2)
-G4 = ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6), (1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1))
+G4 = (
+    (1 / 4, 0, 0),
+    (-1 / 6, -1 / 6, -1 / 6),
+    (-1 / 6, 1 / 6, -1 / 6),
+    (1 / 24, 1 / 12, 1 / 6),
+    (1 / 24, -1 / 12, 1 / 6),
+    (0, 0, 1),
+)
 G2 = ((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1))
 Line = Callable[[Vectors, list[Any]], list[Any]]
 
@@ -82,7 +89,8 @@ def square(place: Place, v: Vectors, n: int, row: Any, column: Any) -> list[list
     """n x n vectors from memory, `row` and `column` bytes apart."""
     b = v.builder
     return [
-        [place.beyond(b.add(b.mul(row, v.integer(i)), b.mul(column, v.integer(j)))).load() for j in range(n)] for i in range(n)
+        [place.beyond(b.add(b.mul(row, v.integer(i)), b.mul(column, v.integer(j)))).load() for j in range(n)]
+        for i in range(n)
     ]
 
 
@@ -102,7 +110,9 @@ def _from_tiles(line: Line, n: int) -> Any:
     """A row operation: vectors at x, x + apart, ..., transformed to a square at y; max(value + bias, lowest)."""
 
     @block_operation
-    def transform(v: Vectors, y: Place, row: Any, column: Any, x: Place, apart: Any, bias: Place, lowest: Place) -> None:
+    def transform(
+        v: Vectors, y: Place, row: Any, column: Any, x: Place, apart: Any, bias: Place, lowest: Place
+    ) -> None:
         b = v.builder
         offset, least = bias.load(), lowest.load()
         for i, values in enumerate(both_ways(v, line, square(x, v, n, b.mul(apart, v.integer(n)), apart))):
@@ -123,17 +133,21 @@ output_4, output_2 = _from_tiles(output_line_4, 6), _from_tiles(output_line_2, 4
 weights_4, weights_2 = _to_tiles(weights_line(G4), 3), _to_tiles(weights_line(G2), 3)
 
 
-@njit  # type: ignore[untyped-decorator]
-def plane_bytes(panels, c):  # type: ignore[no-untyped-def]
-    """From one place of the transformed weights to the next. Without the gap they would lie a power of two apart, all in one set of the cache."""
+@njit
+def plane_bytes(panels, c):
+    """From one place of the transformed weights to the next.
+
+    Without the gap they would lie a power of two apart, all in one set of the cache.
+    """
     return panels * c * PANEL_BYTES + GAP
 
 
-@njit  # type: ignore[untyped-decorator]
-def load_tile(like, s, f, image, row, column, size, first, channels, room):  # type: ignore[no-untyped-def]
+@njit
+def load_tile(like, s, f, image, row, column, size, first, channels, room):
     """Where a tile's input can be read: (address, bytes to the next row, to the next column). In x itself, or copied to `room`.
 
-    It is copied if it reaches outside the image, or if s.flags ask for max(scale * x + shift, 0) in its place. `channels` channels from `first` on.
+    It is copied if it reaches outside the image, or if s.flags ask for max(scale * x + shift, 0) in its place. `channels` channels from
+    `first` on.
     """
     n = f + 2
     top, left = row - s.top, column - s.left
@@ -155,8 +169,8 @@ def load_tile(like, s, f, image, row, column, size, first, channels, room):  # t
     return room, n * channels * size, channels * size
 
 
-@njit  # type: ignore[untyped-decorator]
-def _store_tile(like, s, f, image, row, column, size, m, apart, panel, columns, room):  # type: ignore[no-untyped-def]
+@njit
+def _store_tile(like, s, f, image, row, column, size, m, apart, panel, columns, room):
     """The products of one tile, for `columns` output channels from panel `panel` on, transformed to output pixels."""
     offset = panel * PANEL_BYTES
     y = s.y + image * s.y_image + row * s.y_row + column * s.y_pixel + offset
@@ -186,15 +200,16 @@ def _store_tile(like, s, f, image, row, column, size, m, apart, panel, columns, 
 def scratch_bytes(f: int, rows: int, c: int, size: int) -> int:
     """How much scratch `convolve` needs: a tile's input, the transformed tiles, the products, two tables."""
     n2 = (f + 2) ** 2
-    return n2 * c * size + n2 * rows * (c * size + PADDING) + n2 * rows * (GROUP * PANEL_BYTES + PADDING) + 16 * rows + ASIDE + n2 * GROUP * PANEL_BYTES + 512
+    tile, tables = n2 * max(c * size, GROUP * PANEL_BYTES), 16 * rows + ASIDE
+    return tile + n2 * rows * (c * size + PADDING + GROUP * PANEL_BYTES + PADDING) + tables + 512
 
 
 @kernel
 def convolve(step: Any, task: Any, scratch: Any, like: Any) -> None:
     """y = 3x3 convolution (stride 1) of x with transformed weights w, and bias, residual, ReLU as `flags` say.
 
-    A task: some tiles x some panels of output channels. Reads x, w, y, bias (k elements, always), residual, scale, shift; n, h, width, c, oh, ow, k;
-    rh, rw, top, left; b: 4 or 2, the F of F(FxF); a: the tiles of an image, taps: how many; d, e: k numbers -inf, k zeros;
+    A task: some tiles x some panels of output channels. Reads x, w, y, bias (k elements, always), residual, scale, shift; n, h, width, c,
+    oh, ow, k; rh, rw, top, left; b: 4 or 2, the F of F(FxF); a: the tiles of an image, taps: how many; d, e: k numbers -inf, k zeros;
     x's and y's strides; rows (tiles of a task, at most), row_tasks, column_tasks.
     """
     s = as_step(step)
@@ -244,13 +259,13 @@ def convolve(step: Any, task: Any, scratch: Any, like: Any) -> None:
 def transform_weights(step: Any, task: Any, scratch: Any, like: Any) -> None:
     """y = G w G^T, packed: (F+2)^2 times the panels of c rows. A task: one panel, some of the rows.
 
-    Element (i, j, row, column) of w is at w + a[3i + j] + row*d + column*e bytes (a: a table), so w may be turned round and transposed, as the
-    input gradient needs it. Reads w, y, a, b (F), c, k, d, e; row_tasks, column_tasks (= panels).
+    Element (i, j, row, column) of w is at w + a[3i + j] + row*d + column*e bytes (a: a table), so w may be turned round and transposed,
+    as the input gradient needs it. Reads w, y, a, b (F), c, k, d, e; row_tasks, column_tasks (= panels).
     """
     s = as_step(step)
     size = element_bytes(like)
     panel, part = task // s.row_tasks, task % s.row_tasks
-    width, panels, n2 = PANEL_BYTES // size, s.column_tasks, (s.b + 2) * (s.b + 2)
+    width, panels = PANEL_BYTES // size, s.column_tasks
     columns = min(width, s.k - panel * width)
     clear(like, 16 * 9 * width, (scratch,))
     for first in range(share(s.c, s.row_tasks, part), share(s.c, s.row_tasks, part + 1), 16):

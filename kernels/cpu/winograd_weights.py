@@ -4,8 +4,8 @@ Forward is y = A^T [U * V] A with U = G w G^T and V = B^T d B, and every step is
 
     dU = sum over tiles of V * (A dy A^T),     dw = G^T dU G
 
-where the sum is a matrix product for each of the (F+2)^2 places of a tile. First `transform` makes V and A dy A^T of some images' tiles, then
-`weights_gradient` makes the products and, while a part of dU is in the cache, that part of dw: dU as a whole is never in memory.
+where the sum is a matrix product for each of the (F+2)^2 places of a tile. First `transform` makes V and A dy A^T of some images' tiles,
+then `weights_gradient` makes the products and, while a part of dU is in the cache, that part of dw: dU as a whole is never in memory.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ gradient_4, gradient_2 = _transform(A4, 4), _transform(A2, 2)
 back_4, back_2 = _transform(tuple(zip(*G4, strict=True)), 6), _transform(tuple(zip(*G2, strict=True)), 4)
 
 
-@njit  # type: ignore[untyped-decorator]
-def _load_gradient(like, s, image, row, column, size, room):  # type: ignore[no-untyped-def]
+@njit
+def _load_gradient(like, s, image, row, column, size, room):
     """A tile of dy, F x F pixels, as (address, next row, next column); copied, with zeros, where the tile reaches beyond the map."""
     pixel = s.k * size
     corner = s.dy + ((image * s.oh + row) * s.ow + column) * pixel

@@ -156,7 +156,10 @@ CALLS = {
     "conv2d 3x3": convolutions_3x3(),
     "conv2d 1x1": convolutions_1x1(),
     "conv2d_bias_add": with_biases(),
-    **{op: batch_norms(op) for op in ("batch_norm", "batch_norm_relu", "batch_norm_inference", "batch_norm_inference_relu")},
+    **{
+        op: batch_norms(op)
+        for op in ("batch_norm", "batch_norm_relu", "batch_norm_inference", "batch_norm_inference_relu")
+    },
     **{op: elementwise(op) for op in ("relu", "bias_add", "add")},
     "max_pool2d": pools(),
     **{op: maps(op) for op in ("subsample", "global_avg_pool")},

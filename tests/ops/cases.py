@@ -75,9 +75,7 @@ def batch_norm_cases() -> list[Case]:
     for op in ("batch_norm", "batch_norm_relu", "batch_norm_inference", "batch_norm_inference_relu"):
         for shape in ((3, 4, 5, 2), (7, 3)):
             name, c = f"{op}-rank{len(shape)}", shape[-1]
-            moving = (
-                (normal(name + "mean", c), 0.5 + normal(name + "var", c) ** 2) if "inference" in op else ()
-            )
+            moving = (normal(name + "mean", c), 0.5 + normal(name + "var", c) ** 2) if "inference" in op else ()
             x = 2 * normal(name, *shape) + 3
             cases.append(Case(name, op, (x, *channels(name, c)), moving, {"epsilon": 0.01}))
     return cases
@@ -169,7 +167,9 @@ def _naive_batch_norm_relu(dy: np.ndarray, x: np.ndarray, gamma: np.ndarray, bet
     return naive.batch_norm_backward(naive.relu_backward(dy, y), x, gamma, epsilon)
 
 
-def _naive_batch_norm_inference_relu(dy: np.ndarray, x: np.ndarray, gamma: np.ndarray, *rest: Any, epsilon: float) -> Any:
+def _naive_batch_norm_inference_relu(
+    dy: np.ndarray, x: np.ndarray, gamma: np.ndarray, *rest: Any, epsilon: float
+) -> Any:
     beta, mean, var = rest
     y = naive.batch_norm_inference_forward(x, gamma, beta, mean, var, epsilon)
     return naive.batch_norm_inference_backward(naive.relu_backward(dy, y), x, gamma, mean, var, epsilon)

@@ -38,7 +38,9 @@ def meta_of(fixture: dict[str, np.ndarray], case: str) -> dict[str, Any]:
 def test_net(case: str, backend: Any) -> None:
     meta = meta_of(NETS, case)
     result = ours.run_net(meta)
-    looser = 1.5 if backend.name == "numba" else 1.0  # Winograd's float32 rounds more; the fixtures' seeds were chosen with plain sums
+    looser = (
+        1.5 if backend.name == "numba" else 1.0
+    )  # Winograd's float32 rounds more; the fixtures' seeds were chosen with plain sums
     assert failures(compare(result, meta, seeded.unpack(NETS, case)), gradients=looser) == []
     assert result.end_points == meta["end_points"]
     assert result.variables == meta["variables"]

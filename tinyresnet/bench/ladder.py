@@ -99,7 +99,12 @@ def _unit_side(rung: str, plan: Any) -> Side:
 
 
 def _case(
-    kind: str, about: str, batch: int, size: int, channels: int, sides: Callable[[Array, Array], dict[str, Callable[[], Array]]]
+    kind: str,
+    about: str,
+    batch: int,
+    size: int,
+    channels: int,
+    sides: Callable[[Array, Array], dict[str, Callable[[], Array]]],
 ) -> Short:
     """sides: (x, w) -> what each rung runs. x is filled anew in each round."""
     shape, scale = (batch, size, size, channels), (9 * channels) ** -0.5

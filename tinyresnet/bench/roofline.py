@@ -98,7 +98,9 @@ def kernel_gflops(rounds: int) -> float:
 
 def _addition(shape: tuple[int, ...]) -> Planned:
     rng, planned = np.random.default_rng(0), Planned()
-    planned.addition(rng.standard_normal(shape, np.float32), rng.standard_normal(shape, np.float32), np.empty(shape, np.float32))
+    planned.addition(
+        rng.standard_normal(shape, np.float32), rng.standard_normal(shape, np.float32), np.empty(shape, np.float32)
+    )
     planned.close()
     return planned
 

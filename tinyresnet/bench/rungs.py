@@ -169,7 +169,9 @@ class UnitPlan(Planned):
         self.pass_over(self.x, self.preact, w["scale"], w["shift"], True)
         return self._activated("direct", self.preact, "w1", "b1", y, activated)
 
-    def _activated(self, method: str, x: Array, w: str, bias: str, y: Array, activated: Array, **epilogue: Any) -> Array:
+    def _activated(
+        self, method: str, x: Array, w: str, bias: str, y: Array, activated: Array, **epilogue: Any
+    ) -> Array:
         b = self.weights[bias]
         if self.fused.bias:
             self.convolution(method, x, self.weights[w], y, bias=b, relu=True, **epilogue)

@@ -74,7 +74,7 @@ class SharesCase(NamedTuple):
         return CaseResult(self.name, self.about, "ms/image", (*rows, total))
 
     def _frozen(self, rounds: int) -> dict[str, Any]:
-        return _by_kind(((part.kind, part.seconds) for part in frozen_parts(self.net, self.size, self.batch, rounds)))
+        return _by_kind((part.kind, part.seconds) for part in frozen_parts(self.net, self.size, self.batch, rounds))
 
     def _training(self, rounds: int) -> dict[str, Any]:
         from .weights import variables_for
@@ -121,7 +121,11 @@ def _watched_step(step: Callable[[], object]) -> dict[str, float]:
 
 def _watching(seconds: dict[str, float]) -> Iterator[tuple[str, Callable[..., Any]]]:
     """Overrides that run what they replace, and note how long that took."""
-    for name in ("conv2d_forward", "conv2d_backward", *(f"{op}_{half}" for op in KINDS for half in ("forward", "backward"))):
+    for name in (
+        "conv2d_forward",
+        "conv2d_backward",
+        *(f"{op}_{half}" for op in KINDS for half in ("forward", "backward")),
+    ):
         name = "add" if name == "add_forward" else name
         if hasattr(ops, name):
             yield name, _clocked(getattr(ops, name), name, seconds)
@@ -153,8 +157,13 @@ def frozen_parts(net: Architecture, size: int, batch: int, rounds: int) -> list[
 
     shape = batch, size, size, 3
     with use_backend(ours.BACKEND):
-        frozen = freeze(net.function, variables_for(net), input_shape=shape, num_classes=net.num_classes, **net.keywords())
-        images, out = np.random.default_rng(0).standard_normal(shape, np.float32), np.empty(frozen.output_shape, np.float32)
+        frozen = freeze(
+            net.function, variables_for(net), input_shape=shape, num_classes=net.num_classes, **net.keywords()
+        )
+        images, out = (
+            np.random.default_rng(0).standard_normal(shape, np.float32),
+            np.empty(frozen.output_shape, np.float32),
+        )
         frozen(images, out=out)
     run = frozen._executor()._free[0].program(batch).parts[0]  # type: ignore[attr-defined]
     seconds = [[_seconds(run, i) for i in range(len(run.steps))] for _ in range(rounds + 1)][1:]
@@ -176,7 +185,13 @@ def _what(step: Any) -> tuple[str, str, float, float]:
 
     named: dict[int, Any] = {
         one.address(np.dtype(np.float32)): one
-        for one in (convolution.convolve, winograd.convolve, pooling.max_pool, pooling.global_mean, elementwise.subsample)
+        for one in (
+            convolution.convolve,
+            winograd.convolve,
+            pooling.max_pool,
+            pooling.global_mean,
+            elementwise.subsample,
+        )
     }
     kernel = named.get(int(step["kernel"]))
     n, h, width, c, oh, ow, k = (int(step[name]) for name in ("n", "h", "width", "c", "oh", "ow", "k"))
@@ -187,7 +202,12 @@ def _what(step: Any) -> tuple[str, str, float, float]:
         moved = seen * c + taps * c * k + n * oh * ow * k * (2 if step["residual"] else 1)
         return kind, f"{oh}x{ow} {c} -> {k}", 2.0 * n * oh * ow * taps * c * k, 4.0 * moved
     if kernel is pooling.max_pool:
-        return POOL, f"{oh}x{ow} {c}", float(n * oh * ow * c * step["kh"] * step["kw"]), 4.0 * n * c * (h * width + oh * ow)
+        return (
+            POOL,
+            f"{oh}x{ow} {c}",
+            float(n * oh * ow * c * step["kh"] * step["kw"]),
+            4.0 * n * c * (h * width + oh * ow),
+        )
     if kernel is elementwise.subsample:
         return KINDS["subsample"], f"{oh}x{ow} {c}", 0.0, 8.0 * n * oh * ow * c
     if kernel is pooling.global_mean:

@@ -69,13 +69,13 @@ class Weights:
 
 
 def _checksum(array: Array) -> int:
-    return zlib.crc32(np.ascontiguousarray(array))
+    return zlib.crc32(np.ascontiguousarray(array).data)
 
 
 def _unchanged(array: Array, scale: Array | None, checksum: int) -> Any:
     if _checksum(array) != checksum:
         raise RuntimeError(
-            f"weights {list(array.shape)} of the store were written to after the net was frozen, so they are not the frozen net's any more: "
+            f"weights {list(array.shape)} of the store were written to after the net was frozen, so they are no longer the frozen net's: "
             "save it before, or replace variables (variables[name] = array) and leave the arrays as they are"
         )
     return _scaled(array, scale)

@@ -21,7 +21,9 @@ def batch_norm_inference_relu_forward(
     x: Array, gamma: Array, beta: Array, moving_mean: Array, moving_variance: Array, epsilon: float = 1e-5
 ) -> tuple[Array, BatchNormInferenceReluSaved]:
     """y = max(batch_norm_inference(x), 0). Arguments and errors as batch_norm_inference_forward."""
-    normed, batch_norm_saved = batch_norm_inference_forward(x, gamma, beta, moving_mean, moving_variance, epsilon=epsilon)
+    normed, batch_norm_saved = batch_norm_inference_forward(
+        x, gamma, beta, moving_mean, moving_variance, epsilon=epsilon
+    )
     y, relu_saved = relu_forward(normed)
     return y, BatchNormInferenceReluSaved(batch_norm_saved, relu_saved)
 

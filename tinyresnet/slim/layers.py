@@ -67,7 +67,7 @@ def bias_add(
 
 
 def _convolve(sc: VariableScope, inputs: Array, weights: Array, biases: Array | None, **geometry: Any) -> Layer:
-    """The convolution with the `weights` [KH, KW, C, K] of scope sc, and its `biases` [K] if it has any. geometry: stride, rate, padding."""
+    """The convolution with the `weights` [KH, KW, C, K] of scope sc, and its `biases` [K], if any. geometry: stride, rate, padding."""
     saved: Any
     if biases is None:
         net, saved = ops.conv2d_forward(inputs, weights, **geometry)
@@ -159,7 +159,12 @@ def conv2d(
         biases = None
         if normalizer_fn is None and biases_initializer is not None:
             biases = sc.variable(
-                "biases", shape[-1:], biases_initializer, inputs.dtype, trainable=trainable, regularizer=biases_regularizer
+                "biases",
+                shape[-1:],
+                biases_initializer,
+                inputs.dtype,
+                trainable=trainable,
+                regularizer=biases_regularizer,
             )
         back = Chain()
         net = back.then(_convolve(sc, inputs, weights, biases, stride=stride, rate=rate, padding=padding))

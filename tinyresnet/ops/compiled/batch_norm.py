@@ -24,11 +24,11 @@ FLOATS = 8192  # elements, the least that is worth a task
 
 def _parts(pixels: int) -> int:
     """Into how many parts the pixels are cut: the same whatever the number of threads, so that the sums are the same to the last bit."""
-    return max(1, min(PARTS, pixels // batch_norm.BLOCK))
+    return int(max(1, min(PARTS, pixels // batch_norm.BLOCK)))
 
 
 def _tasks(pixels: int, c: int) -> int:
-    return pieces(pixels, -(-FLOATS // max(c, 1)), threads.get_num_threads())
+    return int(pieces(pixels, -(-FLOATS // max(c, 1)), threads.get_num_threads()))
 
 
 def _normalized(x: Array, gamma: Array, beta: Array, epsilon: float, flags: int) -> tuple[Array, BatchNormSaved]:
@@ -42,8 +42,19 @@ def _normalized(x: Array, gamma: Array, beta: Array, epsilon: float, flags: int)
     plan.add(batch_norm.statistics, 2 * c * x.itemsize, tasks=parts, sums=sums, **shared)
     statistics = dict(mean=mean, var=var, inv_std=inv_std, scale=scale)
     tasks = pieces(c, 64, threads.get_num_threads())
-    plan.add(batch_norm.join_statistics, tasks=tasks, sums=sums, split=parts, gamma=dense(gamma), value=float(epsilon), **shared, **statistics)
-    plan.add(batch_norm.normalize, tasks=_tasks(n, c), y=y, mean=mean, scale=scale, beta=dense(beta), flags=flags, **shared)
+    plan.add(
+        batch_norm.join_statistics,
+        tasks=tasks,
+        sums=sums,
+        split=parts,
+        gamma=dense(gamma),
+        value=float(epsilon),
+        **shared,
+        **statistics,
+    )
+    plan.add(
+        batch_norm.normalize, tasks=_tasks(n, c), y=y, mean=mean, scale=scale, beta=dense(beta), flags=flags, **shared
+    )
     plan.run()
     return y, BatchNormSaved(x, gamma, mean, var, inv_std)
 
@@ -61,7 +72,9 @@ def _gradients(
     if beta is not None:
         shared |= dict(beta=dense(beta), flags=RELU)
     plan.add(batch_norm.gradient_sums, 2 * c * x.itemsize, tasks=parts, sums=sums, **shared)
-    joined = dict(n=n, c=c, sums=sums, split=parts, scale=scale, inv_std=dense(inv_std), column_sums=results, b=int(not constant))
+    joined = dict(
+        n=n, c=c, sums=sums, split=parts, scale=scale, inv_std=dense(inv_std), column_sums=results, b=int(not constant)
+    )
     plan.add(batch_norm.join_gradient_sums, tasks=pieces(c, 64, threads.get_num_threads()), **joined)
     plan.add(batch_norm.input_gradient, tasks=_tasks(n, c), dx=dx, column_sums=results, **shared)
     plan.run()
@@ -126,8 +139,6 @@ def batch_norm_inference_backward(dy: Array, saved: BatchNormInferenceSaved) -> 
     """As ops.batch_norm_inference_backward."""
     check_gradient(dy, saved.x.shape, saved.x.dtype)
     return _gradients(dy, saved.x, saved.gamma, saved.mean, saved.inv_std, None, constant=True)
-
-
 
 
 def batch_norm_inference_relu_backward(dy: Array, saved: BatchNormInferenceReluSaved) -> tuple[Array, Array, Array]:

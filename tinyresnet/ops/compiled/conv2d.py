@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ...backend import REFERENCE, Array
 from ...kernels.cpu.plan import Plan
 from ...kernels.cpu.plan_convolution import (
@@ -71,8 +69,8 @@ def conv2d_backward(dy: Array, saved: Conv2DSaved) -> tuple[Array | None, Array]
     """As ops.conv2d_backward."""
     win = saved.windows()
     if win.stride[0] * win.stride[1] > MOST_PHASES:
-        dx, dw = REFERENCE["conv2d_backward"](dy, saved)
-        return None if dx is None else dense(dx), dw
+        in_padded, dw = REFERENCE["conv2d_backward"](dy, saved)
+        return None if in_padded is None else dense(in_padded), dw
     x, w = saved.x, saved.w
     g = geometry(x.shape, w.shape, win)
     check_gradient(dy, (g.n, g.oh, g.ow, g.k), x.dtype)

@@ -19,7 +19,7 @@ PARTS = 32  # as for batch norm's sums
 
 
 def _tasks(count: int, row: int = 1) -> int:
-    return pieces(count, -(-FLOATS // max(row, 1)), threads.get_num_threads())
+    return int(pieces(count, -(-FLOATS // max(row, 1)), threads.get_num_threads()))
 
 
 def _run(result: Array, kernel_number: int, **arrays: Array) -> None:

@@ -10,13 +10,12 @@ from ...kernels.cpu.plan import Plan, pieces
 from ..checks import IMAGES, Pair, check_array, check_gradient, positive_pair
 from ..global_avg_pool import GlobalAvgPoolSaved, check_global_avg_pool
 from ..max_pool2d import MaxPool2DSaved
-from ..windows import windows
+from ..windows import Windows, windows
 from .arrays import dense, result
 
 
-def _geometry(shape: tuple[int, ...], saved_windows: windows) -> dict[str, int]:  # type: ignore[valid-type]
+def _geometry(shape: tuple[int, ...], win: Windows) -> dict[str, int]:
     n, h, width, c = shape
-    win = saved_windows
     (kh, kw), (sh, sw), (oh, ow) = win.kernel, win.stride, win.size
     sizes = dict(n=n, h=h, width=width, c=c, oh=oh, ow=ow)
     return sizes | dict(kh=kh, kw=kw, sh=sh, sw=sw, top=win.pads[0][0], left=win.pads[1][0])
