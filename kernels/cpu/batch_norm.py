@@ -47,6 +47,7 @@ def _passed_gradients(
 
 @row_operation
 def add_up(v: Vectors, total: Double, part: Place) -> None:
+    """total += part, in float64."""
     total.add(part.load())
 
 
@@ -87,6 +88,7 @@ def _add_block(like, s, size, sums, scratch):
 
 @njit
 def clear_doubles(address, count):
+    """`count` zeros."""
     for i in range(count):
         write_double(address + 8 * i, 0.0)
 

@@ -287,6 +287,53 @@ class Value:
         self.store = store
 
 
+def _strip(
+    v: Vectors, body: Callable[..., None], kinds: list[str], vectors: int, rows: Any, apart: Any, addresses: list[Any]
+) -> None:
+    """A column operation for `vectors` vectors of channels, over all pixels."""
+    strips = [
+        (kind, v.move(address, u * v.bytes))
+        for u in range(vectors)
+        for kind, address in zip(kinds, addresses, strict=True)
+    ]
+    fixed = [v.load(address) if kind == "Channel" else None for kind, address in strips]
+    state = [v.load(address) for kind, address in strips if kind == "Sum"]
+    b = v.builder
+    before, head, inside, after = (
+        b.block,
+        *(b.append_basic_block(name) for name in ("pixels", "pixel", "pixels.end")),
+    )
+    b.branch(head)
+    b.position_at_end(head)
+    row, offset = b.phi(I64), b.phi(I64)
+    phis = [b.phi(v.type) for _ in state]
+    for phi, value in zip((row, offset, *phis), (v.integer(0), v.integer(0), *state), strict=True):
+        phi.add_incoming(value, before)
+    b.cbranch(b.icmp_signed("<", row, rows), inside, after)
+    b.position_at_end(inside)
+    sums, results = iter(phis), []
+    for u in range(vectors):
+        values = []
+        for (kind, address), vector in zip(
+            strips[u * len(kinds) : (u + 1) * len(kinds)], fixed[u * len(kinds) :], strict=False
+        ):
+            at = b.add(address, offset)
+            if kind == "Pixel":
+                values.append(Value(v.load(at), functools.partial(v.store, address=at)))
+            else:
+                values.append(Value(vector if kind == "Channel" else next(sums)))
+        body(v, *values)
+        results += [value.value for kind, value in zip(kinds, values, strict=True) if kind == "Sum"]
+    for phi, value in zip(
+        (row, offset, *phis), (b.add(row, v.integer(1)), b.add(offset, apart), *results), strict=True
+    ):
+        phi.add_incoming(value, b.block)
+    b.branch(head)
+    b.position_at_end(after)
+    for phi, address in zip(phis, (address for kind, address in strips if kind == "Sum"), strict=True):
+        v.store(phi, address)
+
+
 def column_operation(body: Callable[..., None]) -> Any:
     """Makes a loop over pixels of the few lines for one vector of channels; sums over the pixels stay in registers.
 
@@ -299,49 +346,6 @@ def column_operation(body: Callable[..., None]) -> Any:
     """
     kinds = [parameter.annotation for parameter in inspect.signature(body).parameters.values()][1:]
 
-    def one_strip(v: Vectors, vectors: int, rows: Any, apart: Any, addresses: list[Any]) -> None:
-        strips = [
-            (kind, v.move(address, u * v.bytes))
-            for u in range(vectors)
-            for kind, address in zip(kinds, addresses, strict=True)
-        ]
-        fixed = [v.load(address) if kind == "Channel" else None for kind, address in strips]
-        state = [v.load(address) for kind, address in strips if kind == "Sum"]
-        b = v.builder
-        before, head, inside, after = (
-            b.block,
-            *(b.append_basic_block(name) for name in ("pixels", "pixel", "pixels.end")),
-        )
-        b.branch(head)
-        b.position_at_end(head)
-        row, offset = b.phi(I64), b.phi(I64)
-        phis = [b.phi(v.type) for _ in state]
-        for phi, value in zip((row, offset, *phis), (v.integer(0), v.integer(0), *state), strict=True):
-            phi.add_incoming(value, before)
-        b.cbranch(b.icmp_signed("<", row, rows), inside, after)
-        b.position_at_end(inside)
-        sums, results = iter(phis), []
-        for u in range(vectors):
-            values = []
-            for (kind, address), vector in zip(
-                strips[u * len(kinds) : (u + 1) * len(kinds)], fixed[u * len(kinds) :], strict=False
-            ):
-                at = b.add(address, offset)
-                if kind == "Pixel":
-                    values.append(Value(v.load(at), functools.partial(v.store, address=at)))
-                else:
-                    values.append(Value(vector if kind == "Channel" else next(sums)))
-            body(v, *values)
-            results += [value.value for kind, value in zip(kinds, values, strict=True) if kind == "Sum"]
-        for phi, value in zip(
-            (row, offset, *phis), (b.add(row, v.integer(1)), b.add(offset, apart), *results), strict=True
-        ):
-            phi.add_incoming(value, b.block)
-        b.branch(head)
-        b.position_at_end(after)
-        for phi, address in zip(phis, (address for kind, address in strips if kind == "Sum"), strict=True):
-            v.store(phi, address)
-
     def typed(typing_context: Any, like: Any, n: Any, rows: Any, apart: Any, arguments: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             _, n, rows, apart, packed = args
@@ -351,7 +355,8 @@ def column_operation(body: Callable[..., None]) -> Any:
 
                 def strip(i: Any, v: Vectors = v, vectors: int = vectors) -> None:
                     offset = builder.mul(i, v.integer(v.bytes_of_one))
-                    one_strip(v, vectors, rows, apart, [builder.add(address, offset) for address in addresses])
+                    here = [builder.add(address, offset) for address in addresses]
+                    _strip(v, body, kinds, vectors, rows, apart, here)
 
                 position = _loop(builder, position, n, vectors * v.lanes, strip)
             return context.get_dummy_value()

@@ -48,14 +48,7 @@ def bias_add(
     if sc is None:
         raise ValueError("bias_add has no scope of its own: call it inside variable_scope(...)")
     check_array("inputs", inputs, CHANNELS_LAST)
-    biases = sc.variable(
-        "biases",
-        inputs.shape[-1:],
-        biases_initializer,
-        inputs.dtype,
-        trainable=trainable,
-        regularizer=biases_regularizer,
-    )
+    biases = _biases(sc, inputs, inputs.shape[-1:], biases_initializer, biases_regularizer, trainable)
     net, saved = ops.bias_add_forward(inputs, biases)
 
     def back(d_net: Array) -> Array:
@@ -87,6 +80,17 @@ def _convolve(sc: VariableScope, inputs: Array, weights: Array, biases: Array | 
         return d_inputs
 
     return net, pullback(back, net)
+
+
+def _biases(
+    sc: VariableScope,
+    inputs: Array,
+    shape: tuple[int, ...],
+    initializer: Initializer,
+    regularizer: L2Regularizer | None,
+    trainable: bool,
+) -> Array:
+    return sc.variable("biases", shape, initializer, inputs.dtype, trainable=trainable, regularizer=regularizer)
 
 
 def _without_input_gradient(saved: Any) -> Any:
@@ -158,14 +162,7 @@ def conv2d(
         )
         biases = None
         if normalizer_fn is None and biases_initializer is not None:
-            biases = sc.variable(
-                "biases",
-                shape[-1:],
-                biases_initializer,
-                inputs.dtype,
-                trainable=trainable,
-                regularizer=biases_regularizer,
-            )
+            biases = _biases(sc, inputs, shape[-1:], biases_initializer, biases_regularizer, trainable)
         back = Chain()
         net = back.then(_convolve(sc, inputs, weights, biases, stride=stride, rate=rate, padding=padding))
         params = dict(normalizer_params or {})
