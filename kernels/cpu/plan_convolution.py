@@ -23,6 +23,7 @@ READ_NEAR, READ_FAR, WRITE = (
     25,
     46,
 )  # what it costs to read a vector of weights from the cache, from memory, and to transform it
+WORTH = 0.75  # prepared weights that no cache holds take memory as well: F(4x4) must save a quarter of the time to be worth it
 TILES_CACHE = 1_500_000  # bytes of transformed tiles of a task, at most
 LONGEST_PATCH = 1024  # elements of a patch that is laid out as a row
 WORKSPACE = 24_000_000  # bytes of transformed tiles that are made before they are used, for a weights' gradient
@@ -97,7 +98,8 @@ def choose(g: Geometry, size: int, prepared: bool, backward: bool = False) -> st
         costs[method] += weights * (READ_FAR if weights * width * 4 > NEAR else READ_NEAR)
         if not prepared:
             costs[method] += WRITE * weights
-    return min(costs, key=lambda method: costs[method])
+    large = prepared and 36 * g.c * k * register_bits() // 8 > NEAR and costs[WINOGRAD_4] > WORTH * costs[WINOGRAD_2]
+    return min(costs, key=lambda method: costs[method] if not (large and method == WINOGRAD_4) else np.inf)
 
 
 # ---- weights ---------------------------------------------------------------------------------------------------------------
