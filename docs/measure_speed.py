@@ -59,13 +59,16 @@ def measure() -> dict[str, Any]:
     from tinyresnet.bench.options import Options
     from tinyresnet.bench.roofline import measured as roofline
     from tinyresnet.bench.shares import shares_cases
-
     from tinyresnet.kernels.cpu.threads import get_num_threads
 
     began, options = time.perf_counter(), Options(get_num_threads(), ROUNDS, ())
     found = machine(options.threads)
-    ladder, shares = ({case.name: case.measure(options) for case in cases} for cases in (ladder_cases(), shares_cases()))
-    roof = roofline(7)
+    before = roofline(7)
+    ladder, shares = (
+        {case.name: case.measure(options) for case in cases} for cases in (ladder_cases(), shares_cases())
+    )
+    after = roofline(7)  # twice, as others may use the machine for seconds on end: the better one counts
+    roof = max(before, after, key=lambda roof: roof.peak)
     load = found.pop("load")
     return {
         "made_by": "python docs/measure_speed.py",
@@ -73,7 +76,9 @@ def measure() -> dict[str, Any]:
         "load_before": load,
         "seconds": round(time.perf_counter() - began),
         "ladder": {name: {row.side: _summary(row) for row in result.rows} for name, result in ladder.items()},
-        "time": {name.split("/")[2]: {row.side: _summary(row) for row in result.rows} for name, result in shares.items()},
+        "time": {
+            name.split("/")[2]: {row.side: _summary(row) for row in result.rows} for name, result in shares.items()
+        },
         "roofline": {
             **{key: round(getattr(roof, key), 1) for key in ("numpy_gflops", "kernel_gflops", "bandwidth", "peak")},
             "points": [[p.kind, p.shape, round(p.intensity, 3), round(p.gflops, 2)] for p in roof.points],
@@ -124,7 +129,13 @@ def _unit(data: dict[str, Any], tongue: str) -> str:
     cases = _case(data, "unit")
     first, peak = next(iter(cases.values()))["ms"], data["roofline"]["peak"]
     rows = [
-        [_word(RUNGS, rung, tongue), _number(one["ms"]), f"{first / one['ms']:.1f}×", f"{one['gflops']:.0f}", f"{one['gflops'] / peak:.0%}"]
+        [
+            _word(RUNGS, rung, tongue),
+            _number(one["ms"]),
+            f"{first / one['ms']:.1f}×",
+            f"{one['gflops']:.0f}",
+            f"{one['gflops'] / peak:.0%}",
+        ]
         for rung, one in cases.items()
     ]
     head = ["56×56, 256 → 64 → 64 → 256", "ms an image", "faster", "GFLOP/s", "of peak"]
@@ -135,7 +146,10 @@ def _layers(data: dict[str, Any], tongue: str) -> str:
     cases = {name.split("/")[2]: rows for name, rows in data["ladder"].items() if name.startswith("ladder/3x3")}
     rungs = list(next(iter(cases.values())))
     rows = [
-        [_word(RUNGS, rung, tongue), *(f"{rows[rung]['ms']:.2f} ({rows[rung]['gflops']:.0f})" for rows in cases.values())]
+        [
+            _word(RUNGS, rung, tongue),
+            *(f"{rows[rung]['ms']:.2f} ({rows[rung]['gflops']:.0f})" for rows in cases.values()),
+        ]
         for rung in rungs
     ]
     head = [f"{size}×{size}, {channels}" for size, channels in (name.split("-") for name in cases)]
@@ -156,7 +170,11 @@ def _time_row(kind: str, frozen: dict[str, Any], training: dict[str, Any], tongu
     both = training.get(kind, {}).get("ms", sum(halves))
     inference = frozen.get(kind, {}).get("ms", 0.0)
     whole, all_of_it = frozen["together"]["ms"], training["together"]["ms"]
-    cells = [_with_share(inference, whole), *(f"{ms:.2f}" if ms else "–" for ms in halves), _with_share(both, all_of_it)]
+    cells = [
+        _with_share(inference, whole),
+        *(f"{ms:.2f}" if ms else "–" for ms in halves),
+        _with_share(both, all_of_it),
+    ]
     return [_word(KINDS, kind, tongue), *cells]
 
 
@@ -167,12 +185,23 @@ def _with_share(ms: float, whole: float) -> str:
 def _roof(data: dict[str, Any], tongue: str) -> str:
     roof = data["roofline"]
     names = {
-        "en": ["matrix product by NumPy, 2048³", "our micro-kernel, in the cache", "memory, a + b of 64 MB each", "where roof and slope meet"],
+        "en": [
+            "matrix product by NumPy, 2048³",
+            "our micro-kernel, in the cache",
+            "memory, a + b of 64 MB each",
+            "where roof and slope meet",
+        ],
         "zh": ["NumPy 的矩阵乘积，2048³", "我们的微内核，数据在缓存里", "内存，a + b，各 64 MB", "屋顶与斜坡相交处"],
     }[tongue]
-    values = [f"{roof['numpy_gflops']:.0f} GFLOP/s", f"{roof['kernel_gflops']:.0f} GFLOP/s", f"{roof['bandwidth']:.0f} GB/s"]
+    values = [
+        f"{roof['numpy_gflops']:.0f} GFLOP/s",
+        f"{roof['kernel_gflops']:.0f} GFLOP/s",
+        f"{roof['bandwidth']:.0f} GB/s",
+    ]
     values.append(f"{roof['peak'] / roof['bandwidth']:.0f} FLOP/byte")
-    return _table(["this machine" if tongue == "en" else "这台机器", ""], [list(row) for row in zip(names, values, strict=True)])
+    return _table(
+        ["this machine" if tongue == "en" else "这台机器", ""], [list(row) for row in zip(names, values, strict=True)]
+    )
 
 
 def _number(value: float) -> str:

@@ -135,6 +135,7 @@ def share(total, parts, part):
 # ---- compiling -----------------------------------------------------------------------------------------------------------
 _lock = threading.RLock()
 _told = False
+_spent = 0.0  # seconds of compiling so far
 
 
 @functools.cache
@@ -144,27 +145,30 @@ def _sources() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-@contextmanager
-def patience() -> Iterator[None]:
-    """Says once, while it lasts, that kernels are being compiled: nobody should have to guess why a first call takes seconds."""
+def _say_that_it_takes_time() -> None:
     global _told
-    if _told:
-        yield
-        return
-    said = threading.Timer(
-        SLOW,
-        lambda: print(
+    if not _told:
+        _told = True
+        print(
             "tinyresnet: compiling kernels for this machine; this takes some seconds, once (Numba keeps them on disk)",
             file=sys.stderr,
-        ),
-    )
+        )
+
+
+@contextmanager
+def patience() -> Iterator[None]:
+    """Says once, when compiling has taken two seconds in all, that it does: nobody should have to guess why a first call takes long."""
+    global _spent
+    start = time.perf_counter()
+    said = threading.Timer(max(SLOW - _spent, 0.0), _say_that_it_takes_time)
     said.daemon = True
-    said.start()
+    if not _told:
+        said.start()
     try:
         yield
     finally:
         said.cancel()
-        _told = _told or said.finished.is_set()
+        _spent += time.perf_counter() - start
 
 
 def forget_lock() -> None:

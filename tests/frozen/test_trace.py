@@ -149,7 +149,7 @@ def test_tracing_computes_nothing_and_takes_no_memory() -> None:
         return ops.squeeze_forward(ops.global_avg_pool_forward(y)[0])
 
     graph = trace(net, (100_000, 1_000, 1_000, 3), "float32")
-    assert len(seen) == 1
+    assert len(seen) == 2  # the second time to see whether the numbers count
     assert graph.output_shape == (100_000, 3)
     assert repr(seen[0]) == "<traced: the result of conv2d, [100000, 1000, 1000, 3] float32>"
 
@@ -179,3 +179,29 @@ def test_freezing_does_not_run_on_an_override() -> None:
         frozen = freeze(relu, Variables(), input_shape=SHAPE)
         images = pictures(SHAPE)
         assert np.array_equal(frozen(images), np.maximum(images, 0))
+
+
+def test_a_net_whose_way_depends_on_the_numbers_is_refused() -> None:
+    def net(images: Any, variables: Any = None) -> Any:
+        with variable_scope("net", variables=variables):
+            result, _ = conv2d(images, 4, 3)
+            if float(np.asarray(images).mean()) > 0:
+                result = ops.softmax(result)
+            return result
+
+    variables = Variables(seed=0)
+    net(np.zeros((1, 5, 5, 2), np.float32), variables)
+    with pytest.raises(ValueError, match="looks at the numbers"):
+        freeze(net, variables, input_shape=(1, 5, 5, 2))
+
+
+def test_a_constant_made_of_the_images_is_refused() -> None:
+    def net(images: Any, variables: Any = None) -> Any:
+        with variable_scope("net", variables=variables):
+            result, _ = conv2d(images, 4, 3)
+            return ops.bias_add_forward(result, np.array(np.asarray(result)[0, 0, 0]))[0]
+
+    variables = Variables(seed=0)
+    net(np.zeros((1, 5, 5, 2), np.float32), variables)
+    with pytest.raises(ValueError, match="looks at the numbers"):
+        freeze(net, variables, input_shape=(1, 5, 5, 2))

@@ -13,7 +13,8 @@ from tests.kernels.bounds import HOT
 from tests.kernels.checks import backward, check, check_forward, forward, leaves, upstream
 from tests.kernels.examples import EXAMPLES, numbered
 from tests.kernels.layouts import LAYOUTS
-from tests.ops.cases import Case, rng_for
+from tests.ops.cases import Case, normal, rng_for
+from tinyresnet import ops, use_backend
 
 dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 each_hot_op = pytest.mark.parametrize("op", HOT)
@@ -143,3 +144,13 @@ def test_sums_over_many_pixels_keep_their_digits(op: str) -> None:
     others: list[Any] = [rng.standard_normal(3).astype("float32") for _ in range(2 if op == "batch_norm" else 1)]
     case = Case("many pixels", op, (x, *others), (), {})
     check(case, (rng.random(x.shape) + 1).astype("float32"))
+
+
+def test_an_infinite_input_does_not_spoil_the_gradient_of_inference() -> None:
+    """With constant averages dx does not depend on x."""
+    x, dy, ones = normal("x", 2, 5, 4, 3), normal("dy", 2, 5, 4, 3), np.ones(3)
+    x[0, 1, 2, 0] = np.inf
+    with use_backend("numba"):
+        _, saved = ops.batch_norm_inference_forward(x, 2 * ones, ones, 0 * ones, ones, epsilon=0.0)
+        dx, _, _ = ops.batch_norm_inference_backward(dy, saved)
+    np.testing.assert_allclose(dx, 2 * dy, rtol=1e-12)

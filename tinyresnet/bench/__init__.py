@@ -7,6 +7,7 @@
 | `compare.py` | do all sides compute the same? Before anything is timed |
 | `rounds.py`, `timed.py` | taking turns, in random order, with new inputs |
 | `nets.py`, `layers.py`, `demo.py`, `memory.py`, `first_call.py`, `peak.py` | the kinds of cases; `cases.py` lists all |
+| `ladder.py`, `rungs.py`, `roofline.py`, `shares.py` | what docs/speed.md shows |
 | `results.py`, `table.py`, `chart.py`, `run.py` | medians and ratios; as text, as a picture, as a run |
 """
 

@@ -9,12 +9,15 @@ from typing import Protocol
 
 from .demo import demo_case
 from .first_call import FirstCallCase
+from .ladder import ladder_cases
 from .layers import convolution, layer_cases, max_pool, norm_relu
 from .memory import MemoryCase
 from .nets import net_case, net_cases
 from .options import Options
 from .peak import PeakCase
 from .results import CaseResult
+from .roofline import RooflineCase
+from .shares import shares_cases
 from .timed import Timed
 
 BATCHES = (1, 8, 32)
@@ -50,7 +53,8 @@ def all_cases() -> list[Case]:
         MemoryCase("resnet_v2_50", "training", 224, 8),
     ]
     first = [FirstCallCase("resnet_v2_50", kind, 224) for kind in ("unfrozen", "frozen", "loaded", "training")]
-    return [PeakCase(), *nets, *layers, demo_case(), *memory, *first]
+    ladder: list[Case] = [*ladder_cases(), RooflineCase(), *shares_cases()]
+    return [PeakCase(), *nets, *layers, demo_case(), *memory, *first, *ladder]
 
 
 def quick_cases() -> list[Case]:

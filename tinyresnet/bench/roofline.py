@@ -16,7 +16,7 @@ import numpy as np
 from ..extras import MissingExtra, require
 from .architecture import architecture
 from .options import Options
-from .peak import matmul_gflops
+from .peak import matmul_gflops, micro_kernel
 from .results import OURS, CaseResult, Row
 from .rungs import Planned
 from .shares import ADDITION, NORM, frozen_parts
@@ -75,6 +75,8 @@ def _row(point: Point, peak: float) -> Row:
 
 def measured(rounds: int, batch: int = 8) -> Roofline:
     """Needs Numba."""
+    from ..kernels.cpu.threads import get_num_threads
+
     points: dict[tuple[str, str], Point] = {}
     for part in frozen_parts(architecture("resnet_v2_50"), 224, batch, rounds):
         gflops = part.flops / min(part.seconds) / 1e9
@@ -83,17 +85,9 @@ def measured(rounds: int, batch: int = 8) -> Roofline:
             points[part.kind, part.shape] = Point(part.kind, part.shape, part.flops / part.bytes, gflops)
     passes = [_norm_point(rounds, batch), _addition_point(rounds, batch)]
     bandwidth = 12 * LARGE / _fastest(_addition((LARGE,)).run, rounds) / 1e9
-    return Roofline(max(matmul_gflops(3)), kernel_gflops(rounds), bandwidth, [*points.values(), *passes])
-
-
-def kernel_gflops(rounds: int) -> float:
-    """Of a matrix product whose parts stay in the second-level cache: 1792 x 128 by 128 x 256."""
-    pixels, c, k = 1792, 128, 256
-    rng, planned = np.random.default_rng(0), Planned()
-    x, w = rng.standard_normal((1, 1, pixels, c), np.float32), rng.standard_normal((1, 1, c, k), np.float32)
-    planned.convolution("direct", x, w, np.empty((1, 1, pixels, k), np.float32))
-    planned.close()
-    return 2 * pixels * c * k / _fastest(planned.run, 20 * rounds) / 1e9
+    kernel = micro_kernel()
+    kernel_gflops = 0.0 if kernel is None else kernel(get_num_threads())
+    return Roofline(max(matmul_gflops(3)), kernel_gflops, bandwidth, [*points.values(), *passes])
 
 
 def _addition(shape: tuple[int, ...]) -> Planned:

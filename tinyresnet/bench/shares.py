@@ -27,6 +27,7 @@ KINDS = {
     "subsample": "subsampled shortcut",
     "global_avg_pool": "global mean",
 }
+CONVOLUTION_OPS = ("conv2d", "conv2d_bias_add")
 OUTSIDE = "between the ops"  # Python, variables, gradients that are added up, what is not watched
 
 
@@ -121,12 +122,8 @@ def _watched_step(step: Callable[[], object]) -> dict[str, float]:
 
 def _watching(seconds: dict[str, float]) -> Iterator[tuple[str, Callable[..., Any]]]:
     """Overrides that run what they replace, and note how long that took."""
-    for name in (
-        "conv2d_forward",
-        "conv2d_backward",
-        *(f"{op}_{half}" for op in KINDS for half in ("forward", "backward")),
-    ):
-        name = "add" if name == "add_forward" else name
+    names = ("add", *(f"{op}_{half}" for op in (*CONVOLUTION_OPS, *KINDS) for half in ("forward", "backward")))
+    for name in names:
         if hasattr(ops, name):
             yield name, _clocked(getattr(ops, name), name, seconds)
 
@@ -138,8 +135,9 @@ def _clocked(below: Callable[..., Any], name: str, seconds: dict[str, float]) ->
         began = time.perf_counter()
         result = below(*arguments, **keywords)
         taken = time.perf_counter() - began
-        if op == "conv2d":
+        if op in CONVOLUTION_OPS:
             saved = arguments[1] if half == "backward" else result[1]
+            saved = getattr(saved, "conv2d", saved)  # of the composite with biases
             kind = CONVOLUTIONS.get((saved.w.shape[0], saved.stride[0]), POINTWISE)
         else:
             kind = KINDS.get(op or name, REST)

@@ -81,9 +81,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _options(arguments: argparse.Namespace) -> Options:
     threads = _cpus() if arguments.threads is None else arguments.threads
     rounds = (QUICK_ROUNDS if arguments.quick else ROUNDS) if arguments.rounds is None else arguments.rounds
-    for flag, value in (("--threads", threads), ("--rounds", rounds)):
-        if value < 1:
-            raise ValueError(f"{flag} must be an integer >= 1, not {value}")
+    for flag, value, most in (("--threads", threads, 1024), ("--rounds", rounds, 10_000)):
+        if not 1 <= value <= most:
+            raise ValueError(
+                f"{flag} must be an integer >= 1, not {value}" + (f": at most {most}" if value > most else "")
+            )
     peers = arguments.peers
     if peers is None:  # compiling the small net takes longer than all the rest of --quick
         peers = [peer for peer in PEERS if not (arguments.quick and peer == "torch.compile")]

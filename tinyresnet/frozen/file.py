@@ -109,7 +109,7 @@ def _read_graph(path: Path) -> Graph:
         again = functools.partial(_array_again, Path(os.path.abspath(path)), texts, crcs)
         graph = _from_json(json.loads(texts["graph"]), arrays, again)
         check_graph(graph)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError, MemoryError) as error:
         raise ValueError(f"{path} is no frozen net that this version can run: {error}") from error
     return graph
 

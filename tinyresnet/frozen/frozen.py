@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -75,6 +75,11 @@ class Frozen:
         from .file import save_graph
 
         save_graph(path, self._graph)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a frozen net holds machine code and cannot be pickled: save it, and load_frozen it where it is needed"
+        )
 
     def __repr__(self) -> str:
         nodes, memory = self._graph.nodes, plan(self._graph, self._graph.batch).size

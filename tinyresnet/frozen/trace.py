@@ -1,5 +1,7 @@
 """Which ops a net consists of: it is run once on arrays that have a shape and no numbers.
 
+(It is run a second time on other hollow arrays: a net whose way depends on the numbers in them is found out by going another way.)
+
 Under `use(...)` every op is replaced by a recorder. That asks the op itself for the shape of its result, by calling it with a batch of
 no images, writes down a node, and hands on a `Traced` array: a shape with nothing in it. Since every array between the images and the
 net is an op's result, the nodes are the whole net. Code that computes with such an array outside the ops is told so at once.
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, NoReturn
 
 import numpy as np
@@ -40,13 +43,11 @@ ADVICE = (
     "layers, ..., or freeze the part before it and do the rest in your own code"
 )
 TRAINING_ONLY = ("batch_norm_forward", "batch_norm_relu_forward", "softmax_cross_entropy_forward")
-_HOLLOW = {
-    name: np.full(1, np.nan, name) for name in ("float32", "float64")
-}  # whoever reads it sees that it is no number
+HOLLOW = (np.nan, 1.0)  # the one number in the memory of all arrays, of the first run and of the second
 
 
 class Traced(np.ndarray):
-    """The result of an op in a traced net: shape and dtype of an array, and one NaN as its memory.
+    """The result of an op in a traced net: shape and dtype of an array, and one number as its memory.
 
     Ops take it. Whatever else is done with it (arithmetic, slices, reshape) raises a ValueError, there where it is done.
     """
@@ -58,7 +59,7 @@ class Traced(np.ndarray):
     @classmethod
     def of(cls, tracer: Tracer, value: Value, shape: tuple[int, ...], made_by: str) -> Traced:
         """An array of this shape that takes no memory."""
-        hollow = _HOLLOW[tracer.dtype]
+        hollow = np.full(1, tracer.hollow, tracer.dtype)
         array = cls.__new__(cls, shape, hollow.dtype, hollow, 0, (0,) * len(shape))
         array.flags.writeable = False
         array.tracer, array.value, array.made_by = tracer, value, made_by
@@ -89,8 +90,10 @@ class Traced(np.ndarray):
 class Tracer:
     """Collects the nodes while the net runs."""
 
-    def __init__(self, input_shape: tuple[int, int, int, int], dtype: str, check: Callable[[], None]) -> None:
-        self.input_shape, self.dtype, self.check = input_shape, dtype, check
+    def __init__(
+        self, input_shape: tuple[int, int, int, int], dtype: str, hollow: float, check: Callable[[], None]
+    ) -> None:
+        self.input_shape, self.dtype, self.hollow, self.check = input_shape, dtype, hollow, check
         self.nodes: list[Node] = []
         self.shapes: dict[Value, Map] = {IMAGES: input_shape[1:]}
         self.images = Traced.of(self, IMAGES, input_shape, "the images")
@@ -144,7 +147,48 @@ def trace(
     Nothing is computed. `check` is called at each op, and may raise. Raises ValueError for a net that is in training mode, computes with
     arrays outside the ops, or gives what is no op's result; and what the ops and the net itself raise.
     """
-    tracer = Tracer(input_shape, dtype, check)
+    around = current_scope()
+    counted = dict(around.default_names) if around else {}
+    first = _traced(net, input_shape, dtype, name, check, HOLLOW[0])
+    if around:  # the second run asks for the same default names
+        around.default_names.clear()
+        around.default_names.update(counted)
+    second = _traced(net, input_shape, dtype, name, check, HOLLOW[1])
+    if not _alike(first, second):
+        raise ValueError(
+            "freeze: the net looks at the numbers in its arrays: it went two ways, or used two constants, for two batches of images, "
+            f"and a frozen net has one way for all. {ADVICE[0].upper()}{ADVICE[1:]}"
+        )
+    return first
+
+
+def _alike(a: Graph, b: Graph) -> bool:
+    """Whether two runs recorded the same nodes with the same constants."""
+    if (len(a.nodes), a.shapes, a.output, a.output_shape) != (len(b.nodes), b.shapes, b.output, b.output_shape):
+        return False
+    for one, other in zip(a.nodes, b.nodes, strict=True):
+        if type(one) is not type(other):
+            return False
+        for field in fields(one):
+            x, y = getattr(one, field.name), getattr(other, field.name)
+            if isinstance(x, Weights):
+                same = x.same_as(y)
+            else:
+                same = np.array_equal(x, y, equal_nan=True) if isinstance(x, np.ndarray) else x == y
+            if not same:
+                return False
+    return True
+
+
+def _traced(
+    net: Callable[[Array], Any],
+    input_shape: tuple[int, int, int, int],
+    dtype: str,
+    name: str,
+    check: Callable[[], None],
+    hollow: float,
+) -> Graph:
+    tracer = Tracer(input_shape, dtype, hollow, check)
     recorders = {op: _recorder(tracer, op, node_of) for op, node_of in NODE_OF.items()}
     refusers = {op: _refuser(op) for op in REFERENCE if op in TRAINING_ONLY or op.endswith("_backward")}
     with use_backend("numpy"), use(**recorders, **refusers):

@@ -45,6 +45,12 @@ class Weights:
         array.flags.writeable = False
         return array
 
+    def same_as(self, other: Weights) -> bool:
+        """Whether both stand for the same numbers. Only before `keep` and `replace`."""
+        assert self._foundation is not None and other._foundation is not None
+        (a, scale), (b, other_scale) = self._foundation, other._foundation
+        return (a is b or np.array_equal(a, b, equal_nan=True)) and scale is other_scale is None
+
     def keep(self) -> Array:
         """`get`, and from now on always this very array: what they came from may change."""
         array = self.get()

@@ -1,6 +1,6 @@
 """The loops one would write on paper: every op, forward and backward, from its definition, one number at a time.
 
-This is the oracle of the tests and the first page of the notebooks; nothing else should call it, it is slower by orders
+This is the oracle of the tests, the first page of the notebooks and the lowest rung of the speed page; nothing else should call it, it is slower by orders
 of magnitude than the ops it checks. It shares no line with them: no im2col, no padding of arrays, no closed formula for batch norm.
 
 Letters: n image, h and v row and column of the input, p and q row and column of the output, i and j row and column of the

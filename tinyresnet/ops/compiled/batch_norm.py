@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
-from ...kernels.cpu import batch_norm, threads
+from ...kernels.cpu import batch_norm, elementwise, threads
 from ...kernels.cpu.micro_kernel import RELU
-from ...kernels.cpu.plan import Plan, pieces
+from ...kernels.cpu.plan import Plan, constants, pieces
 from ..batch_norm import BatchNormInferenceSaved, BatchNormSaved, check_batch_norm
 from ..batch_norm_inference_relu import BatchNormInferenceReluSaved
 from ..batch_norm_relu import BatchNormReluSaved
@@ -76,7 +76,11 @@ def _gradients(
         n=n, c=c, sums=sums, split=parts, scale=scale, inv_std=dense(inv_std), column_sums=results, b=int(not constant)
     )
     plan.add(batch_norm.join_gradient_sums, tasks=pieces(c, 64, threads.get_num_threads()), **joined)
-    plan.add(batch_norm.input_gradient, tasks=_tasks(n, c), dx=dx, column_sums=results, **shared)
+    if constant:  # dx does not depend on x at all, so that an infinite x spoils nothing
+        zeros = constants(x.dtype, 0, c)
+        plan.add(elementwise.scale_and_shift, tasks=_tasks(n, c), x=dense(dy), y=dx, n=n, c=c, scale=scale, shift=zeros)
+    else:
+        plan.add(batch_norm.input_gradient, tasks=_tasks(n, c), dx=dx, column_sums=results, **shared)
     plan.run()
     return dx, results[0].copy(), results[1].copy()
 
