@@ -1,7 +1,8 @@
 """The loops one would write on paper: every op, forward and backward, from its definition, one number at a time.
 
-This is the oracle of the tests, the first page of the notebooks and the lowest rung of the speed page; nothing else should call it, it is slower by orders
-of magnitude than the ops it checks. It shares no line with them: no im2col, no padding of arrays, no closed formula for batch norm.
+This is the oracle of the tests, the first page of the notebooks and the lowest rung of the speed page; nothing else should call it, since
+it is slower by orders of magnitude than the ops it checks. It shares no line with them: no im2col, no padding of arrays, no closed
+formula for batch norm.
 
 Letters: n image, h and v row and column of the input, p and q row and column of the output, i and j row and column of the
 kernel, c input channel, k output channel. Images are [N, H, W, C] (NHWC), kernels [KH, KW, C, K] (HWIO), plain NumPy arrays,
