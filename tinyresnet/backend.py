@@ -40,6 +40,7 @@ R = TypeVar("R")
 
 BACKENDS = ("numpy", "numba", "cupy")
 REFERENCE: dict[str, Implementation] = {}  # op name -> the plain function of ops/
+COMPOSITES: dict[str, tuple[str, ...]] = {}  # those that call others -> which
 
 
 class BackendUnavailable(RuntimeError):
@@ -219,6 +220,8 @@ def op(fn: Callable[P, R] | None = None, *, parts: tuple[str, ...] = ()) -> Any:
         return functools.partial(op, parts=parts)
     name = fn.__name__
     REFERENCE[name] = fn
+    if parts:
+        COMPOSITES[name] = parts
 
     @functools.wraps(fn)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..backend import REFERENCE, Array, get_array_module, to_device, use
+from ..backend import COMPOSITES, REFERENCE, Array, get_array_module, to_device, use
 from ..slim import Variables, current_scope
 from .nets import Net
 from .step import compute_gradients
@@ -75,7 +75,10 @@ def first_not_finite(
     copy = Variables(seed=variables.seed)
     for name, array in variables.items():
         copy.replace(name, array)
-    forward = {name: _watched(name) for name in REFERENCE if name.endswith("_forward") or name in ("add", "softmax")}
+    single = [
+        name for name in REFERENCE if name not in COMPOSITES
+    ]  # a composite is seen through: one of its parts is to blame
+    forward = {name: _watched(name) for name in single if name.endswith("_forward") or name in ("add", "softmax")}
     try:
         with use(**forward), np.errstate(all="ignore"):
             if not is_training:
