@@ -28,17 +28,17 @@ MISTAKES = [
     Mistake(
         "a constant of the input transform",
         "kernels/cpu/winograd.py", "v.fma(v.constant(-5), d[2], d[4])", "v.fma(v.constant(-4), d[2], d[4])",
-        "conv2d-3x3-tiles",
+        "conv2d-3x3-many-tiles",
     ),
     Mistake(
         "a constant of the weight transform",
         "kernels/cpu/winograd.py", "(1 / 24, 1 / 12, 1 / 6)", "(1 / 24, 1 / 12, 1 / 5)",
-        "conv2d-3x3-tiles",
+        "conv2d-3x3-many-tiles",
     ),
     Mistake(
         "a constant of the output transform",
         "kernels/cpu/winograd.py", "v.add(v.fma(v.constant(8), difference2", "v.add(v.fma(v.constant(4), difference2",
-        "conv2d-3x3-tiles",
+        "conv2d-3x3-many-tiles",
     ),
     Mistake(
         "a constant of the gradient's transform",
