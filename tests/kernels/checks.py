@@ -78,6 +78,8 @@ def leaves(value: Any, name: str = "saved") -> Iterator[tuple[str, Any]]:
     """Every member of a saved tuple with its own name, from nested tuples too."""
     if hasattr(value, "_fields"):
         for field in value._fields:
+            if field == "beta":  # only a kernel gives it, to itself
+                continue
             yield from leaves(getattr(value, field), field)
     else:
         yield name, value

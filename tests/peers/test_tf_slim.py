@@ -108,7 +108,8 @@ def test_resnet_v2_50_gradients_in_float32_once_the_relus_decide_alike(backend: 
     with use(relu_forward=repeat):
         result = ours.run_net({**meta, "dtype": "float32"})
     exact = seeded.unpack(RESNET_50, "float64, training")["gradients"]
-    assert failures(compare_group("gradients", result.groups["gradients"], exact)) == []
+    looser = 4.0 if backend.name == "numba" else 1.0  # 13 layers by Winograd
+    assert failures(compare_group("gradients", result.groups["gradients"], exact), gradients=looser) == []
 
 
 def test_inference_leaves_the_moving_averages_alone() -> None:

@@ -17,7 +17,9 @@ class BatchNormReluSaved(NamedTuple):
 
     batch_norm: BatchNormSaved
     relu: ReluSaved
-    beta: Array  # [C]: where ReLU let something pass can be computed again from x, which is cheaper than reading y
+    # [C], from a kernel that made both: where its ReLU passed can be computed again from x, which is cheaper than reading y.
+    # None from the plain body, whose parts may have been replaced.
+    beta: Array | None = None
 
 
 @op(parts=("batch_norm_forward", "relu_forward"))
@@ -27,7 +29,7 @@ def batch_norm_relu_forward(
     """y = max(batch_norm(x), 0). Arguments and errors as batch_norm_forward."""
     normed, batch_norm_saved = batch_norm_forward(x, gamma, beta, epsilon=epsilon)
     y, relu_saved = relu_forward(normed)
-    return y, BatchNormReluSaved(batch_norm_saved, relu_saved, beta)
+    return y, BatchNormReluSaved(batch_norm_saved, relu_saved)
 
 
 @op(parts=("batch_norm_backward", "relu_backward"))

@@ -108,6 +108,8 @@ def batch_norm_relu_backward(dy: Array, saved: BatchNormReluSaved) -> tuple[Arra
     """As ops.batch_norm_relu_backward."""
     (x, gamma, mean, _, inv_std), _, beta = saved
     check_gradient(dy, x.shape, x.dtype)
+    if beta is None:  # of another forward pass: it alone knows what its ReLU let pass
+        return batch_norm_backward(relu_backward(dy, saved.relu), saved.batch_norm)
     return _gradients(dy, x, gamma, mean, inv_std, beta)
 
 
