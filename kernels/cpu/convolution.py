@@ -39,47 +39,30 @@ AFFINE = 32  # flag: convolve max(scale * x + shift, 0); implies PACK
 PATCHES = 128  # flag: few channels, a tap is not worth a loop: lay each pixel's whole patch out as one row (im2col, in the cache)
 PADDING = 64  # bytes between two packed rows
 
-if TILE == 14:
+WHOLE, WHOLE_TILE = (
+    (14, tile_14) if TILE == 14 else (6, tile_6)
+)  # the tile that fills the registers, and the largest for what is left
+HALF, HALF_TILE = (8, tile_8) if TILE == 14 else (4, tile_4)
 
-    @njit
-    def tiles(like, rows, taps, k, a, taps_apart, a_offset, b, c, c_offset, bias, residual, flags):
-        """`rows` rows of C, in tiles of 14, then 8, 4, 2 and 1 (32 registers)."""
-        i = 0
-        while rows - i >= 14:
-            tile_14(like, taps, k, a + 8 * i, taps_apart, a_offset, b, c + 8 * i, c_offset, bias, residual, flags)
-            i += 14
-        if rows - i >= 8:
-            tile_8(like, taps, k, a + 8 * i, taps_apart, a_offset, b, c + 8 * i, c_offset, bias, residual, flags)
-            i += 8
-        if rows - i >= 4:
-            tile_4(like, taps, k, a + 8 * i, taps_apart, a_offset, b, c + 8 * i, c_offset, bias, residual, flags)
-            i += 4
-        if rows - i >= 4:
-            tile_4(like, taps, k, a + 8 * i, taps_apart, a_offset, b, c + 8 * i, c_offset, bias, residual, flags)
-            i += 4
-        if rows - i >= 2:
-            tile_2(like, taps, k, a + 8 * i, taps_apart, a_offset, b, c + 8 * i, c_offset, bias, residual, flags)
-            i += 2
-        if rows - i >= 1:
-            tile_1(like, taps, k, a + 8 * i, taps_apart, a_offset, b, c + 8 * i, c_offset, bias, residual, flags)
 
-else:
-
-    @njit
-    def tiles(like, rows, taps, k, a, taps_apart, a_offset, b, c, c_offset, bias, residual, flags):
-        """`rows` rows of C, in tiles of 6, then 4, 2 and 1 (16 registers)."""
-        i = 0
-        while rows - i >= 6:
-            tile_6(like, taps, k, a + 8 * i, taps_apart, a_offset, b, c + 8 * i, c_offset, bias, residual, flags)
-            i += 6
-        if rows - i >= 4:
-            tile_4(like, taps, k, a + 8 * i, taps_apart, a_offset, b, c + 8 * i, c_offset, bias, residual, flags)
-            i += 4
-        if rows - i >= 2:
-            tile_2(like, taps, k, a + 8 * i, taps_apart, a_offset, b, c + 8 * i, c_offset, bias, residual, flags)
-            i += 2
-        if rows - i >= 1:
-            tile_1(like, taps, k, a + 8 * i, taps_apart, a_offset, b, c + 8 * i, c_offset, bias, residual, flags)
+@njit
+def tiles(like, rows, taps, k, a, taps_apart, a_offset, b, c, c_offset, bias, residual, flags):
+    """`rows` rows of C: whole tiles, then smaller ones for the rest."""
+    i = 0
+    while rows - i >= WHOLE:
+        WHOLE_TILE(like, taps, k, a + 8 * i, taps_apart, a_offset, b, c + 8 * i, c_offset, bias, residual, flags)
+        i += WHOLE
+    if rows - i >= HALF:
+        HALF_TILE(like, taps, k, a + 8 * i, taps_apart, a_offset, b, c + 8 * i, c_offset, bias, residual, flags)
+        i += HALF
+    if rows - i >= 4:
+        tile_4(like, taps, k, a + 8 * i, taps_apart, a_offset, b, c + 8 * i, c_offset, bias, residual, flags)
+        i += 4
+    if rows - i >= 2:
+        tile_2(like, taps, k, a + 8 * i, taps_apart, a_offset, b, c + 8 * i, c_offset, bias, residual, flags)
+        i += 2
+    if rows - i >= 1:
+        tile_1(like, taps, k, a + 8 * i, taps_apart, a_offset, b, c + 8 * i, c_offset, bias, residual, flags)
 
 
 @njit

@@ -69,42 +69,29 @@ def _outer_tile(rows: int) -> Any:
 
 outer_14, outer_8, outer_6, outer_4, outer_2, outer_1 = map(_outer_tile, (14, 8, 6, 4, 2, 1))
 
-if TILE == 14:
+WHOLE, WHOLE_TILE = (14, outer_14) if TILE == 14 else (6, outer_6)
+HALF, HALF_TILE = (8, outer_8) if TILE == 14 else (4, outer_4)
 
-    @njit
-    def outer_rows(like, rows, pixels, x, x_apart, dy, dy_apart, c, c_apart, accumulate):
-        """`rows` channels of x by one panel of dy."""
-        size = element_bytes(like)
-        i = 0
-        while rows - i >= 14:
-            outer_14(like, pixels, x + i * size, x_apart, dy, dy_apart, c + i * c_apart, c_apart, accumulate)
-            i += 14
-        while rows - i >= 8:
-            outer_8(like, pixels, x + i * size, x_apart, dy, dy_apart, c + i * c_apart, c_apart, accumulate)
-            i += 8
-        while rows - i >= 4:
-            outer_4(like, pixels, x + i * size, x_apart, dy, dy_apart, c + i * c_apart, c_apart, accumulate)
-            i += 4
-        while rows - i >= 1:
-            outer_1(like, pixels, x + i * size, x_apart, dy, dy_apart, c + i * c_apart, c_apart, accumulate)
-            i += 1
 
-else:
-
-    @njit
-    def outer_rows(like, rows, pixels, x, x_apart, dy, dy_apart, c, c_apart, accumulate):
-        """`rows` channels of x by one panel of dy."""
-        size = element_bytes(like)
-        i = 0
-        while rows - i >= 6:
-            outer_6(like, pixels, x + i * size, x_apart, dy, dy_apart, c + i * c_apart, c_apart, accumulate)
-            i += 6
-        while rows - i >= 4:
-            outer_4(like, pixels, x + i * size, x_apart, dy, dy_apart, c + i * c_apart, c_apart, accumulate)
-            i += 4
-        while rows - i >= 1:
-            outer_1(like, pixels, x + i * size, x_apart, dy, dy_apart, c + i * c_apart, c_apart, accumulate)
-            i += 1
+@njit
+def outer_rows(like, rows, pixels, x, x_apart, dy, dy_apart, c, c_apart, accumulate):
+    """`rows` channels of x by one panel of dy: whole tiles, then smaller ones for the rest."""
+    size = element_bytes(like)
+    i = 0
+    while rows - i >= WHOLE:
+        WHOLE_TILE(like, pixels, x + i * size, x_apart, dy, dy_apart, c + i * c_apart, c_apart, accumulate)
+        i += WHOLE
+    if rows - i >= HALF:
+        HALF_TILE(like, pixels, x + i * size, x_apart, dy, dy_apart, c + i * c_apart, c_apart, accumulate)
+        i += HALF
+    if rows - i >= 4:
+        outer_4(like, pixels, x + i * size, x_apart, dy, dy_apart, c + i * c_apart, c_apart, accumulate)
+        i += 4
+    if rows - i >= 2:
+        outer_2(like, pixels, x + i * size, x_apart, dy, dy_apart, c + i * c_apart, c_apart, accumulate)
+        i += 2
+    if rows - i >= 1:
+        outer_1(like, pixels, x + i * size, x_apart, dy, dy_apart, c + i * c_apart, c_apart, accumulate)
 
 
 @njit

@@ -229,11 +229,3 @@ def kernel(function: Callable[..., None]) -> Kernel:
 def new_steps(count: int = 1) -> Any:
     """`count` Steps, all fields 0."""
     return np.zeros(count, STEP)
-
-
-def milliseconds_to_compile(kernels: list[Kernel], dtype: Any) -> float:
-    """Compiles them, and says how long that took."""
-    start = time.perf_counter()
-    for one in kernels:
-        one.address(dtype)
-    return (time.perf_counter() - start) * 1e3

@@ -48,11 +48,6 @@ def register_count() -> int:
     return 32 if register_bits() == 512 or triple.startswith(("aarch64", "arm64")) else 16
 
 
-def lanes(dtype: Any) -> int:
-    """How many elements of a NumPy dtype fit into one register."""
-    return register_bits() // (8 * dtype.itemsize)
-
-
 class Vectors:
     """Writes instructions for vectors of `lanes` elements, or for single elements (lanes=1: the rest of a row).
 

@@ -122,6 +122,21 @@ def test_every_kind_of_damage_is_noticed(frozen: Frozen, tmp_path: Path) -> None
             load_frozen(path)
 
 
+def test_more_than_the_file_speaks_of(frozen: Frozen, tmp_path: Path) -> None:
+    path = tmp_path / "net.frozen"
+    frozen.save(path)
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(ValueError, match="damaged.*its header speaks of"):
+        load_frozen(path)
+
+
+def test_a_place_that_cannot_be_written_is_named_as_it_was_given(frozen: Frozen, tmp_path: Path) -> None:
+    path = tmp_path / "no such folder" / "net.frozen"
+    with pytest.raises(FileNotFoundError) as caught:
+        frozen.save(path)
+    assert caught.value.filename == str(path) and "tmp" not in Path(caught.value.filename).name
+
+
 def test_foreign_files(tmp_path: Path) -> None:
     path = tmp_path / "net"
     with pytest.raises(FileNotFoundError):

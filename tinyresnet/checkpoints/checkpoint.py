@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +13,10 @@ import numpy as np
 from ..backend import Array, to_host
 from ..extras import require
 from .files import write_atomically
+from .header import TEXTS, read_header
 
 FORMAT, FORMAT_VERSION = "tinyresnet-checkpoint", 1
-LONGEST_HEADER = 100_000_000  # bytes: safetensors' own limit
 DTYPES = ("float32", "float64", "int32", "int64", "uint8", "bool")
-RESERVED = "__metadata__"  # safetensors' name for the texts
 
 
 class Checkpoint(NamedTuple):
@@ -50,8 +48,8 @@ def save(path: str | Path, arrays: Mapping[str, Array], metadata: Mapping[str, s
 
 def _host_array(name: str, array: Array) -> Array:
     """As safetensors wants it: on the host, rows one after the other, in this machine's byte order."""
-    if not isinstance(name, str) or not name or name == RESERVED:
-        raise ValueError(f"the name of an array must be a string, not empty and not {RESERVED!r}, but one is {name!r}")
+    if not isinstance(name, str) or not name or name == TEXTS:
+        raise ValueError(f"the name of an array must be a string, not empty and not {TEXTS!r}, but one is {name!r}")
     if not (hasattr(array, "shape") and hasattr(array, "dtype")):
         raise TypeError(f"array {name} must be an array, not {type(array).__name__}")
     if array.dtype.name not in DTYPES:
@@ -96,7 +94,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 def _metadata(path: Path, file: BinaryIO) -> dict[str, Any]:
     """The texts, if the file says that it is a checkpoint which this version reads. Raises ValueError."""
-    metadata = _header(path, file).get(RESERVED) or {}
+    metadata = read_header(path, file).get(TEXTS) or {}
     if metadata.get("format") != FORMAT:
         raise ValueError(
             f"{path} is a safetensors file, but no checkpoint of tinyresnet: its metadata has no format {FORMAT!r}"
@@ -107,22 +105,6 @@ def _metadata(path: Path, file: BinaryIO) -> dict[str, Any]:
             f"{metadata.get('tinyresnet_version', '?')}; this version reads {FORMAT_VERSION}"
         )
     return metadata
-
-
-def _header(path: Path, file: BinaryIO) -> dict[str, Any]:
-    """The JSON at the beginning, after 8 bytes of its length; that length is looked at before anything is read."""
-    size, length = os.fstat(file.fileno()).st_size, int.from_bytes(file.read(8), "little")
-    if size < 8 or length > min(size - 8, LONGEST_HEADER):
-        raise ValueError(
-            f"{path} is no safetensors file, or not the whole of one: it has {size} bytes, and announces a header of {length}"
-        )
-    try:
-        header = json.loads(file.read(length))
-        if not isinstance(header, dict) or not isinstance(header.get(RESERVED, {}), dict):
-            raise ValueError("its header is no table")
-        return header
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no safetensors file: {error}") from error
 
 
 def _arrays(path: Path, data: bytes) -> dict[str, Array]:

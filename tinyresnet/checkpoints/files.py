@@ -31,8 +31,10 @@ def write_atomically(path: str | Path, data: bytes) -> None:
             file.flush()
             _sync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is not None:  # the caller knows nothing of temporary files
+            error.filename, error.filename2 = str(path), None
         raise
     finally:
         _being_written.discard(temporary.name)

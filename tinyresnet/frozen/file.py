@@ -21,6 +21,7 @@ import numpy as np
 
 from ..backend import Array
 from ..checkpoints.files import write_atomically
+from ..checkpoints.header import TEXTS, read_header
 from ..extras import require
 from ..ops.checks import FLOATS
 from .frozen import Frozen
@@ -29,8 +30,6 @@ from .validity import check_graph
 from .weights import Weights
 
 FORMAT, FORMAT_VERSION = "tinyresnet-frozen", 1
-LONGEST_HEADER = 100_000_000  # bytes: safetensors' own limit
-TEXTS = "__metadata__"  # safetensors' name for them
 DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}  # safetensors is little-endian
 
 
@@ -96,10 +95,11 @@ def _read_graph(path: Path) -> Graph:
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} must be a file, a frozen net")  # a named pipe would be waited for without end
     with path.open("rb") as file:
-        header = _header(path, file)
+        header = read_header(path, file, "frozen net of tinyresnet")
         texts = _texts(path, header)
         try:
             arrays = {name: _array(file, entry) for name, entry in header.items() if name != TEXTS}
+            _check_length(file, header)
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             raise ValueError(f"{path} is damaged: an array in it cannot be read ({error})") from error
     crcs = _crcs(arrays)
@@ -114,22 +114,6 @@ def _read_graph(path: Path) -> Graph:
     return graph
 
 
-def _header(path: Path, file: BufferedReader) -> dict[str, Any]:
-    """The JSON at the beginning, after 8 bytes of its length; that length is looked at before anything is read. Raises ValueError."""
-    size, length = os.fstat(file.fileno()).st_size, int.from_bytes(file.read(8), "little")
-    if size < 8 or length > min(size - 8, LONGEST_HEADER):
-        raise ValueError(
-            f"{path} is no safetensors file, or not the whole of one: it has {size} bytes, and announces a header of {length}"
-        )
-    try:
-        header = json.loads(file.read(length))
-        if not isinstance(header, dict) or not isinstance(header.get(TEXTS, {}), dict):
-            raise ValueError("it is no table")
-        return header
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no frozen net of tinyresnet: its header cannot be read ({error})") from error
-
-
 def _texts(path: Path, header: dict[str, Any]) -> dict[str, str]:
     """The metadata, if it says that the file is a frozen net which this version reads. Raises ValueError."""
     texts: dict[str, str] = header.get(TEXTS, {})
@@ -141,6 +125,16 @@ def _texts(path: Path, header: dict[str, Any]) -> dict[str, str]:
             f"{path} is of format version {version}, written by tinyresnet {writer}; this version reads {FORMAT_VERSION}"
         )
     return texts
+
+
+def _check_length(file: BufferedReader, header: dict[str, Any]) -> None:
+    """The file ends with the last of its arrays. Raises ValueError."""
+    file.seek(0)
+    start = 8 + int.from_bytes(file.read(8), "little")
+    end = start + max((entry["data_offsets"][1] for name, entry in header.items() if name != TEXTS), default=0)
+    size = os.fstat(file.fileno()).st_size
+    if size != end:
+        raise ValueError(f"the file has {size} bytes, and its header speaks of {end}")
 
 
 def _array(file: BufferedReader, entry: dict[str, Any]) -> Array:
@@ -163,7 +157,7 @@ def _array(file: BufferedReader, entry: dict[str, Any]) -> Array:
 def _array_again(path: Path, texts: dict[str, str], crcs: dict[str, int], name: str) -> Array:
     """An array of a file that was loaded before. Raises ValueError if the file is no longer the same, and OSError."""
     with path.open("rb") as file:
-        header = _header(path, file)
+        header = read_header(path, file, "frozen net of tinyresnet")
         array = _array(file, header[name]) if header.get(TEXTS) == texts else None
     if array is not None and _crcs({name: array}) == {name: crcs[name]}:
         return array
