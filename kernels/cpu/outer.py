@@ -1,8 +1,9 @@
 """The gradient of weights: dw = sum over pixels of x[pixel]^T dy[pixel], a sum of outer products.
 
 Each tile of dw (14 channels of x by two registers of channels of dy) stays in registers while the pixels go by: one number of x in every
-lane, times a vector of dy. Both are copied first, a block of pixels at a time, so that a tile reads them in a line; x is gathered tap by
-tap.
+lane, times a vector of dy. Both are copied first, a block of pixels at a time, so that a tile reads them in a line: x lies tile by tile,
+dy panel by panel; x is gathered tap by tap. There are many pixels and little work for each, so memory would be waited for: the next
+block is asked for while this one is computed.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from .convolution import AFFINE, PADDING, PANEL_BYTES, PATCHES, TILE, lay_patch
 from .micro_kernel import VECTORS, Loop
 from .rows import add, affine_relu, clear, copy
 from .steps import as_step, element_bytes, kernel, share
-from .vectors import Vectors
+from .vectors import LINE, Vectors, prefetch
 
 BLOCK = 128  # pixels that are copied at a time
 ACCUMULATE = 8  # flag: dw += instead of dw =
-ROWS, PANELS = 224, 8  # a task's part of dw: so many channels of x, so many panels of dy's, at most
+ROWS, PANELS = 128, 1024 // PANEL_BYTES  # a task's part of dw: so many channels of x, so many panels of dy's, at most
 UNROLL = 2
 
 
@@ -67,20 +68,36 @@ def _outer_tile(rows: int) -> Any:
     return tile
 
 
+def _copy_of(elements: int) -> Any:
+    """copy_of(like, y, x): some elements, and what follows them up to whole vectors. (0: two vectors, a panel's width.)"""
+
+    @intrinsic
+    def copy_of(typing_context, like, y, x):
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            _, y, x = args
+            v = Vectors(builder, like)
+            for j in range(-(-elements // v.lanes) if elements else VECTORS):
+                v.store(v.load(v.move(x, j * v.bytes)), v.move(y, j * v.bytes))
+            return context.get_dummy_value()
+
+        return types.void(like, types.intp, types.intp), generate
+
+    return copy_of
+
+
 outer_14, outer_8, outer_6, outer_4, outer_2, outer_1 = map(_outer_tile, (14, 8, 6, 4, 2, 1))
 
 WHOLE, WHOLE_TILE = (14, outer_14) if TILE == 14 else (6, outer_6)
 HALF, HALF_TILE = (8, outer_8) if TILE == 14 else (4, outer_4)
+copy_panel = _copy_of(0)
+copy_tile = _copy_of(WHOLE)  # what it writes beyond the tile's channels, the next pixel's are written over
 
 
 @njit
-def outer_rows(like, rows, pixels, x, x_apart, dy, dy_apart, c, c_apart, accumulate):
-    """`rows` channels of x by one panel of dy: whole tiles, then smaller ones for the rest."""
+def outer_rest(like, rows, pixels, x, x_apart, dy, dy_apart, c, c_apart, accumulate):
+    """Fewer channels of x than a whole tile has, by one panel of dy: smaller tiles."""
     size = element_bytes(like)
     i = 0
-    while rows - i >= WHOLE:
-        WHOLE_TILE(like, pixels, x + i * size, x_apart, dy, dy_apart, c + i * c_apart, c_apart, accumulate)
-        i += WHOLE
     if rows - i >= HALF:
         HALF_TILE(like, pixels, x + i * size, x_apart, dy, dy_apart, c + i * c_apart, c_apart, accumulate)
         i += HALF
@@ -95,44 +112,98 @@ def outer_rows(like, rows, pixels, x, x_apart, dy, dy_apart, c, c_apart, accumul
 
 
 @njit
-def _lay_x(like, s, tap, first, rows, channel, channels, size, room, apart):
-    """What tap number `tap` sees of x at output pixels first, first + 1, ...: some channels (whole patches with PATCHES)."""
-    i, j = tap // s.kw, tap % s.kw
+def outer_rows(like, rows, pixels, x, x_apart, dy, dy_apart, c, c_apart, accumulate):
+    """`rows` channels of x by one panel of dy: whole tiles, then smaller ones for the rest."""
+    size = element_bytes(like)
+    i = 0
+    while rows - i >= WHOLE:
+        WHOLE_TILE(like, pixels, x + i * size, x_apart, dy, dy_apart, c + i * c_apart, c_apart, accumulate)
+        i += WHOLE
+    outer_rest(like, rows - i, pixels, x + i * size, x_apart, dy, dy_apart, c + i * c_apart, c_apart, accumulate)
+
+
+@njit
+def _tile_apart(size):
+    """From one tile's channels of a block of x to the next one's."""
+    return BLOCK * WHOLE * size + PADDING
+
+
+@njit
+def _deal(like, channels, x, size, room):
+    """A pixel's channels to their tiles: the first few to the first tile's block, the next few to the second one's."""
+    last = (channels - 1) // WHOLE
+    for t in range(last):
+        copy_tile(like, room + t * _tile_apart(size), x + t * WHOLE * size)
+    copy(like, channels - last * WHOLE, (room + last * _tile_apart(size), x + last * WHOLE * size))
+
+
+@njit
+def _seen(s, tap, pixel, channel, size):
+    """Where tap number `tap` sees x at output pixel number `pixel`, from a channel on; 0 where that is outside the image."""
+    image, rest = pixel // (s.oh * s.ow), pixel % (s.oh * s.ow)
+    row = rest // s.ow * s.sh + tap // s.kw * s.rh - s.top
+    column = rest % s.ow * s.sw + tap % s.kw * s.rw - s.left
+    if 0 <= row < s.h and 0 <= column < s.width:
+        return s.x + image * s.x_image + row * s.x_row + column * s.x_pixel + channel * size
+    return 0
+
+
+@njit
+def _lay_x(like, s, tap, first, rows, channel, channels, size, aside, room):
+    """What tap number `tap` sees of x at output pixels first, first + 1, ...: some channels (whole patches with PATCHES), tile by tile."""
     for r in range(rows):
-        image, rest = (first + r) // (s.oh * s.ow), (first + r) % (s.oh * s.ow)
-        p, q = rest // s.ow, rest % s.ow
-        here = room + r * apart
+        x = aside
         if s.flags & PATCHES:
-            lay_patch(like, s, image, p, q, size, here)
-            continue
-        row, column = p * s.sh + i * s.rh - s.top, q * s.sw + j * s.rw - s.left
-        if not (0 <= row < s.h and 0 <= column < s.width):
-            clear(like, channels, (here,))
-            continue
-        pixel = s.x + image * s.x_image + row * s.x_row + column * s.x_pixel + channel * size
-        if s.flags & AFFINE:
-            affine_relu(like, channels, (here, pixel, s.scale + channel * size, s.shift + channel * size))
+            image, rest = (first + r) // (s.oh * s.ow), (first + r) % (s.oh * s.ow)
+            lay_patch(like, s, image, rest // s.ow, rest % s.ow, size, aside)
         else:
-            copy(like, channels, (here, pixel))
+            x = _seen(s, tap, first + r, channel, size)
+            if x == 0:
+                x = aside
+                clear(like, channels, (aside,))
+            elif s.flags & AFFINE:
+                affine_relu(like, channels, (aside, x, s.scale + channel * size, s.shift + channel * size))
+                x = aside
+        _deal(like, channels, x, size, room + r * WHOLE * size)
+
+
+DY_APART = BLOCK * PANEL_BYTES + PADDING  # from a panel of dy's block to the next
 
 
 @njit
 def _lay_dy(like, s, first, rows, panel, panels, size, room):
     """Panels of dy at output pixels first, first + 1, ...; the last one is filled up with zeros."""
     width = PANEL_BYTES // size
-    for j in range(panels):
-        columns = min(width, s.k - (panel + j) * width)
-        for r in range(rows):
-            here = room + (j * BLOCK + r) * PANEL_BYTES
-            if columns < width:
-                clear(like, width, (here,))
-            copy(like, columns, (here, s.dy + ((first + r) * s.k + (panel + j) * width) * size))
+    for r in range(rows):
+        dy, here = s.dy + ((first + r) * s.k + panel * width) * size, room + r * PANEL_BYTES
+        for j in range(panels):
+            columns = min(width, s.k - (panel + j) * width)
+            if columns == width:
+                copy_panel(like, here + j * DY_APART, dy + j * PANEL_BYTES)
+            else:
+                clear(like, width, (here + j * DY_APART,))
+                copy(like, columns, (here + j * DY_APART, dy + j * PANEL_BYTES))
+
+
+@njit
+def _fetch_ahead(like, s, tap, first, rows, channel, channels, panel, panels, size):
+    """Asks for what the next block will copy, a few pixels at a time: memory is at work while tiles are computed."""
+    for pixel in range(first, first + rows):
+        dy = s.dy + (pixel * s.k * size + panel * PANEL_BYTES)
+        for line in range(0, panels * PANEL_BYTES, LINE):
+            prefetch(like, dy + line)
+        x = 0 if s.flags & PATCHES else _seen(s, tap, pixel, channel, size)
+        if x != 0:
+            for line in range(0, channels * size, LINE):
+                prefetch(like, x + line)
 
 
 def scratch_bytes(c: int, k: int, size: int) -> int:
-    """How much scratch `weights_gradient` needs, for tasks of c channels (of a patch with PATCHES): blocks of x and of dy, a part of dw."""
+    """How much scratch `weights_gradient` needs, for tasks of c channels (of a patch with PATCHES): a pixel, blocks of x and of dy, a part
+    of dw."""
     panels = min(-(-k * size // PANEL_BYTES), PANELS)
-    return BLOCK * (c * size + PADDING) + panels * BLOCK * PANEL_BYTES + panels * PANEL_BYTES * c + 256
+    block = -(-c // WHOLE) * (BLOCK * WHOLE * size + PADDING)
+    return c * size + block + panels * DY_APART + panels * PANEL_BYTES * c + 384
 
 
 @kernel
@@ -157,28 +228,27 @@ def weights_gradient(step: Any, task: Any, scratch: Any, like: Any) -> None:
     panels = share(total, s.column_tasks, column_task + 1) - panel
     pixels = s.n * s.oh * s.ow
     start, end = share(pixels, s.split, part), share(pixels, s.split, part + 1)
-    apart = channels * size + PADDING
-    room_dy = -(-(scratch + BLOCK * apart) // 64) * 64
-    sums = room_dy + panels * BLOCK * PANEL_BYTES
+    room_x = -(-(scratch + channels * size) // 64) * 64
+    room_dy = -(-(room_x + -(-channels // WHOLE) * _tile_apart(size)) // 64) * 64
+    sums = room_dy + panels * DY_APART
+    whole = channels // WHOLE
     clear(like, panels * channels * (PANEL_BYTES // size), (sums,))
     for first in range(start, end, BLOCK):
         rows = min(BLOCK, end - first)
-        _lay_x(like, s, tap, first, rows, channel, channels, size, scratch, apart)
+        _lay_x(like, s, tap, first, rows, channel, channels, size, scratch, room_x)
         _lay_dy(like, s, first, rows, panel, panels, size, room_dy)
+        ahead = max(min(BLOCK, end - first - BLOCK), 0)
         for j in range(panels):
-            here = sums + j * channels * PANEL_BYTES
-            outer_rows(
-                like,
-                channels,
-                rows,
-                scratch,
-                apart,
-                room_dy + j * BLOCK * PANEL_BYTES,
-                PANEL_BYTES,
-                here,
-                PANEL_BYTES,
-                1,
-            )
+            dy, here = room_dy + j * DY_APART, sums + j * channels * PANEL_BYTES
+            for t in range(whole):
+                x, c = room_x + t * _tile_apart(size), here + t * WHOLE * PANEL_BYTES
+                WHOLE_TILE(like, rows, x, WHOLE * size, dy, PANEL_BYTES, c, PANEL_BYTES, 1)
+                turn = j * whole + t
+                now = share(ahead, panels * whole, turn)
+                some = share(ahead, panels * whole, turn + 1) - now
+                _fetch_ahead(like, s, tap, first + BLOCK + now, some, channel, channels, panel, panels, size)
+            x, c = room_x + whole * _tile_apart(size), here + whole * WHOLE * PANEL_BYTES
+            outer_rest(like, channels - whole * WHOLE, rows, x, WHOLE * size, dy, PANEL_BYTES, c, PANEL_BYTES, 1)
     dw = s.dw + (part * s.taps * s.c * s.k + (tap * s.c + channel) * s.k) * size
     for j in range(panels):
         columns = min(PANEL_BYTES // size, s.k - (panel + j) * (PANEL_BYTES // size))

@@ -26,7 +26,8 @@ READ_NEAR, READ_FAR, WRITE = (
 WORTH = 0.75  # prepared weights that no cache holds take memory as well: F(4x4) must save a quarter of the time to be worth it
 TILES_CACHE = 1_500_000  # bytes of transformed tiles of a task, at most
 LONGEST_PATCH = 1024  # elements of a patch that is laid out as a row
-WORKSPACE = 24_000_000  # bytes of transformed tiles that are made before they are used, for a weights' gradient
+WORKSPACE = 4_000_000  # bytes of transformed tiles that are made before they are used, for a weights' gradient: they stay in the cache.
+ADDITIONS = 4  # But each time dw is added to, which costs time as well: so at least so many times dw's bytes
 
 
 class Geometry(NamedTuple):
@@ -350,7 +351,7 @@ def _winograd_weights_gradient(plan: Plan, f: int, g: Geometry, x: Any, dy: Any,
     table, panels = tiles(g.oh, g.ow, f, g.rh, g.rw), -(-g.k * size // PANEL_BYTES)
     row_bytes = g.c * size + convolution.PADDING
     image_bytes = n2 * len(table) * (row_bytes + panels * PANEL_BYTES)
-    at_once = max(1, min(g.n, WORKSPACE // image_bytes))
+    at_once = max(1, min(g.n, max(WORKSPACE, ADDITIONS * 9 * g.c * g.k * size) // image_bytes))
     chunks = -(-g.n // at_once)
     at_once = -(-g.n // chunks)
     v = plan.room(n2 * len(table) * at_once * row_bytes // size)

@@ -22,6 +22,7 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 I64 = ir.IntType(64)
+LINE = 64  # bytes of a cache line
 ELEMENTS = {
     types.float32: (ir.FloatType(), 4),
     types.float64: (ir.DoubleType(), 8),
@@ -99,6 +100,14 @@ class Vectors:
         everywhere = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
         return self.builder.shuffle_vector(first, undefined, everywhere)
 
+    def prefetch(self, address: Any) -> None:
+        """Asks for the cache line of an address that will be read, and does not wait for it."""
+        i32, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, i32, i32, i32])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
+        to_read, near, data = (ir.Constant(i32, number) for number in (0, 3, 1))
+        self.builder.call(function, [self.builder.inttoptr(address, pointer), to_read, near, data])
+
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """a * b + c: one instruction where there is one, else two."""
         name = f"llvm.fmuladd.{f'v{self.lanes}' if self.lanes > 1 else ''}f{8 * self.bytes_of_one}"
@@ -128,6 +137,17 @@ class Vectors:
     def where(self, mask: Any, a: Any, b: Any) -> Any:
         """`a` where the mask holds, else `b`."""
         return self.builder.select(mask, a, b)
+
+
+@intrinsic
+def prefetch(typing_context: Any, like: Any, address: Any) -> Any:
+    """Vectors.prefetch, to be read from, for kernels."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        Vectors(builder, like).prefetch(args[1])
+        return context.get_dummy_value()
+
+    return types.void(like, types.intp), generate
 
 
 class Place:

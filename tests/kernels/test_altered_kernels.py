@@ -66,6 +66,16 @@ MISTAKES = [
         "conv2d-1x1-many-pixels",
     ),
     Mistake(
+        "a tile's last channel not copied for dw",
+        "kernels/cpu/outer.py", "copy(like, channels - last * WHOLE, (room", "copy(like, channels - last * WHOLE - 1, (room",
+        "conv2d-1x1-odd",
+    ),
+    Mistake(
+        "the channels of one tile dealt to the next",
+        "kernels/cpu/outer.py", "x + t * WHOLE * size)", "x + (t + 1) * WHOLE * size)",
+        "conv2d-1x1-odd",
+    ),
+    Mistake(
         "statistics of a part's last block lost",
         "kernels/cpu/batch_norm.py", "range(start, end, BLOCK)", "range(start, end - BLOCK, BLOCK)",
         "batch_norm-blocks",
