@@ -47,16 +47,9 @@ bench: $(VENV)/.ready-bench ## measure speed and memory beside PyTorch, ONNX Run
 docs: $(VENV)/.ready-docs ## draw the figures of docs/ anew, check its links and its code
 	$(BIN)/python docs/build.py
 
-notebooks: $(VENV)/.ready-notebooks ## run every notebook and write it as a page into site/notebooks
-	@set -e; mkdir -p site/notebooks; pages=0; \
-	for source in notebooks/*.py; do \
-	    [ -e "$$source" ] || continue; \
-	    name=$$(basename "$$source" .py); page=site/notebooks/$$name; \
-	    $(BIN)/jupytext --to ipynb --set-kernel python3 --execute --output "$$page.ipynb" "$$source"; \
-	    $(BIN)/jupyter-nbconvert --to html "$$page.ipynb"; \
-	    pages=$$((pages + 1)); \
-	done; \
-	echo "$$pages notebooks run"
+notebooks: $(VENV)/.ready-notebooks ## run every notebook and write it as a page into site/notebooks (some minutes)
+	$(BIN)/python notebooks/build.py
+	$(BIN)/python notebooks/build.py html site/notebooks
 
 peers: $(PEER_VENV)/.ready ## record the fixtures from TF-Slim again (an environment of its own, Python 3.11)
 	$(PEER_VENV)/bin/python tests/peers/tf_slim/record.py

@@ -24,7 +24,7 @@ TRAIN = ["safetensors>=0.4", "tqdm>=4.66", "pillow>=10", "threadpoolctl>=3"]
 PLOT = ["matplotlib>=3.9"]
 # One version of PyTorch, as in the published numbers.
 BENCH = ["torch==2.13.0", "onnx>=1.17", "onnxruntime>=1.20", "openvino>=2025.0", "threadpoolctl>=3", *NUMBA, *PLOT]
-NOTEBOOKS = ["jupytext>=1.16", "nbconvert>=7.16", "ipykernel>=6.29", *NUMBA, *TRAIN, *PLOT]
+NOTEBOOKS = ["jupyterlab>=4.2", "jupytext>=1.16", "nbconvert>=7.16", "ipykernel>=6.29", *NUMBA, *TRAIN, *PLOT]
 DOCS = ["markdown-it-py>=3", "pygments>=2.17", *PLOT]
 TEST = [
     "pytest>=8",
@@ -35,6 +35,7 @@ TEST = [
     'cupy-cuda13x>=14; sys_platform != "darwin"',
     *NUMBA,
     *TRAIN,
+    *NOTEBOOKS,
     *DOCS,
     *BENCH,
 ]

@@ -40,7 +40,7 @@ KINDS = {
     "3x3 convolution": "3×3 卷积",
     "3x3 convolution, stride 2": "3×3 卷积，步长 2",
     "7x7 convolution, stride 2": "7×7 卷积，步长 2",
-    "batch norm, ReLU": "批量归一化与 ReLU",
+    "batch norm, ReLU": "批归一化与 ReLU",
     "max pool": "最大池化",
     "residual addition": "残差相加",
     "bias": "偏置",

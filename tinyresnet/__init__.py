@@ -24,7 +24,7 @@ from .frozen import freeze, load_frozen
 from .gradcheck import check_gradients
 from .slim import Variables, watch
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 __all__ = [
     "BackendUnavailable",

@@ -236,12 +236,64 @@ def check_gradients(
     gradients = _as_gradients(back(to_device(dy)), inputs)
     faults = [_fault(gradient, a, old) for gradient, a, old in zip(gradients, inputs, before, strict=True)]
     slope = _Slope(fn, before, dy, tolerance)
+    return _compared(slope, list(zip(names, gradients, faults, strict=True)), mode, rng)
+
+
+def _compared(slope: _Slope, given: list[tuple[str, Any, str]], mode: str, rng: np.random.Generator) -> GradientReport:
+    """The report on gradients that are there: (name, gradient, what is wrong with it before its numbers are looked at) for each array."""
     reports = []
-    for k, (name, gradient, fault) in enumerate(zip(names, gradients, faults, strict=True)):
+    for k, (name, gradient, fault) in enumerate(given):
         if fault:
             reports.append(ArgumentReport(name, "WRONG", float("nan"), None, float("nan"), float("nan"), 0, fault))
         elif mode == "full":
             reports.append(_full(slope, k, name, to_host(gradient)))
         else:
             reports.append(_projection(slope, k, name, to_host(gradient), rng))
-    return GradientReport(tuple(reports), mode, tolerance)
+    return GradientReport(tuple(reports), mode, slope.tolerance)
+
+
+def _no_back(dy: Any) -> Any:
+    raise AssertionError("the gradients are there already")
+
+
+def compare_gradients(
+    forward: Callable[..., Any],
+    arrays: tuple[Array, ...],
+    dy: Array,
+    gradients: tuple[Array, ...],
+    *,
+    names: tuple[str, ...],
+    mode: str = "projection",
+    tolerance: float = TOLERANCE,
+    seed: int = 0,
+) -> GradientReport:
+    """As check_gradients, for gradients that were computed already: of `forward(*arrays) -> y`, under this `dy`.
+
+    arrays, dy and gradients: float64; a gradient for each array, of its shape and finite.
+    """
+    slope = _Slope(lambda *a: (forward(*a), _no_back), list(arrays), dy, tolerance)
+    given = [(name, gradient, "") for name, gradient in zip(names, gradients, strict=True)]
+    return _compared(slope, given, mode, np.random.default_rng([seed, 2]))
+
+
+def slopes(
+    forward: Callable[..., Any],
+    arrays: tuple[Array, ...],
+    dy: Array,
+    k: int,
+    index: tuple[int, ...],
+    steps: tuple[float, ...],
+) -> list[float]:
+    """The central difference for one entry of argument k at each of these step sizes: how far one can trust it.
+
+    Too large a step sees the curvature, too small a one sees rounding; between, the numbers agree.
+    """
+    found = []
+    for h in steps:
+        values = []
+        for t in (h, -h):
+            shifted = [np.array(a, dtype=np.float64) for a in arrays]
+            shifted[k][index] += t
+            values.append(float(np.sum(to_host(forward(*map(to_device, shifted))) * dy)))
+        found.append((values[0] - values[1]) / (2 * h))
+    return found

@@ -14,7 +14,7 @@ from tests.cli.outcome import TINY, Call, assert_refused, child_command, in_a_ch
 from tinyresnet import __version__
 from tinyresnet.cli import COMMANDS, gradcheck, info
 
-NAMES = ("train", "evaluate", "predict", "report", "gradcheck", "info", "bench", "demo")
+NAMES = ("train", "evaluate", "predict", "report", "gradcheck", "exercise", "info", "bench", "demo")
 
 
 def raises(error: BaseException) -> Any:

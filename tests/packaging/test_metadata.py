@@ -57,7 +57,7 @@ def test_extras(metadata: dict[str, Any]) -> None:
     assert extras["cuda13"] == ["cupy-cuda13x[ctk]>=14"]
     light = [*extras["train"], *extras["plot"]]
     assert not any("torch" in line for line in light), "`make demo` would wait for PyTorch"
-    assert set(extras["test"]) < set(extras["dev"]) < set(extras["all"])
+    assert set(extras["notebooks"]) < set(extras["test"]) < set(extras["dev"]) == set(extras["all"])
 
 
 def cupy_packages(lines: list[str]) -> set[str]:

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from .. import __version__
 from ..backend import BackendUnavailable
 from ..extras import MissingExtra
-from . import bench, demo, evaluate, gradcheck, info, predict, report, train
+from . import bench, demo, evaluate, exercise, gradcheck, info, predict, report, train
 from .exits import FAILED, INTERRUPTED, USAGE, WrongGradient, said
 from .parser import Parser
 
-COMMANDS = (train, evaluate, predict, report, gradcheck, info, bench, demo)
+COMMANDS = (train, evaluate, predict, report, gradcheck, exercise, info, bench, demo)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -38,15 +38,15 @@ def place(folder: Path, page: str, pictures: dict[str, bytes]) -> Path:
     """First the pictures, whose names are new where their content is; then the page, in one move; then the old pictures go."""
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     for file, png in pictures.items():
-        _put(folder / file, png)
-    _put(folder / PAGE, page.encode())
+        put(folder / file, png)
+    put(folder / PAGE, page.encode())
     for path in (folder / FOLDER).iterdir():
         if f"{FOLDER}/{path.name}" not in pictures and OURS.fullmatch(path.name):
             path.unlink(missing_ok=True)
     return folder / PAGE
 
 
-def _put(path: Path, content: bytes) -> None:
+def put(path: Path, content: bytes) -> None:
     """Writes a file under another name and moves it to its place; after an error nothing is left of it."""
     handle, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
