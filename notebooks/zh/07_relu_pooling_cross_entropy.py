@@ -87,7 +87,7 @@ assert (dx < 0).any() and not dx[y == 0].any()
 #
 # ### 在零点
 #
-# ReLU 在 $x = 0$ 处有一个尖点，没有导数，约定取 0。跨过尖点的有限差分，既不是 0 也不是 1。
+# ReLU 在 $x = 0$ 处有一个折点，没有导数，约定取 0。跨过折点的有限差分，既不是 0 也不是 1。
 #
 # **预测。** 在 $x = 0$ 处，$(f(h) - f(-h)) / 2h$ 等于多少？
 
@@ -107,7 +107,7 @@ print(report.passed, "kinks left out:", report.arguments[0].kinks)
 assert report.passed and report.arguments[0].kinks == 2
 
 # %% [markdown]
-# 二分之一：无论约定怎么取，它都不对。所以梯度检验会察觉尖点，把它们排除在外，并说出有几个（[这个反向函数对吗？](../../docs/zh/gradcheck.md)）。
+# 二分之一：无论约定怎么取，它都不对。所以梯度检验会察觉折点，把它们排除在外，并说出有几个（[这个反向函数对吗？](../../docs/zh/gradcheck.md)）。
 #
 # ## 最大池化：胜者全得
 #
@@ -318,7 +318,7 @@ print("loss", round(float(loss), 4), "  pixels with gradient 0:", int((d_picture
 # %% [markdown]
 # 零有两个原因：看得到这个像素的窗口里，没有一扇门开着（黑色背景，卷积处处给出 0）；或者门开着，却没有一个在自己的池化窗口里胜出。
 #
-# 背景里还到处是相等的数和尖点，那里的有限差分说明不了什么。给图片加一点噪声，这些就都没有了，检验才是真正的检验：
+# 背景里还到处是相等的数和折点，那里的有限差分说明不了什么。给图片加一点噪声，这些就都没有了，检验才是真正的检验：
 
 # %%
 noisy = picture + 0.1 * rng.standard_normal(picture.shape)

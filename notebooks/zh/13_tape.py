@@ -413,4 +413,4 @@ exercises.check("conv2d_bias_add_backward", conv2d_bias_add_backward)
 # %% [markdown]
 # ## 接下来读什么
 #
-# 你走完了。剩下的是这座房子本身：[resnet_v2.py](../../tinyresnet/resnet_v2.py) 和它的[源码笔记](../../docs/zh/resnet_v2.md)，以及说明为什么这样建造的[设计](../../docs/design.md)。认真的磁带有：micrograd，知名的实现里最小的一个（94 行，只有标量）；大的则有 autograd、JAX 和 PyTorch。
+# 你走完了。剩下的是这个库本身：[resnet_v2.py](../../tinyresnet/resnet_v2.py) 和它的[源码笔记](../../docs/zh/resnet_v2.md)，以及说明为什么这样建造的[设计](../../docs/design.md)。认真的磁带有：micrograd，知名的实现里最小的一个（94 行，只有标量）；大的则有 autograd、JAX 和 PyTorch。

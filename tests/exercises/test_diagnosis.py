@@ -224,6 +224,39 @@ def test_what_is_wrong_only_in_float32_is_said_so() -> None:
     assert result.diagnosis == ["loses_digits_in_float32"] and "right in float64" in result.symptom
 
 
+@pytest.mark.parametrize(
+    ("name", "mine", "named"),
+    [
+        ("conv2d_backward", lambda dy, s: (
+            ops.conv2d_backward(dy, s._replace(w=abs(s.w)))[0], ops.conv2d_backward(dy, s)[1]), "w_made_positive"),
+        ("conv2d_weights_gradient", lambda dy, s: ops.conv2d_backward(dy * (dy > 0), s)[1], "dy_cut_at_0"),
+        ("batch_norm_inference_backward", lambda dy, s: (
+            dy * s.gamma / s.inv_std, *ops.batch_norm_inference_backward(dy, s)[1:]), "inv_std_inverted"),
+    ],
+)  # fmt: skip
+def test_the_right_answer_to_another_question_is_recognised(name: str, mine: Function, named: str) -> None:
+    result = said_of(name, mine)
+    assert named in result.diagnosis, str(result)
+    assert named in {m.name for m in load(name).mistakes} or "is the right answer for another input" in str(result)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda dx, dy, s: dx + 3 * s.x, "the error (yours - right) is 3 * saved.x"),
+        (lambda dx, dy, s: 0.5 * s.x, "what you return is 0.5 * saved.x"),
+        (lambda dx, dy, s: np.where(s.x < 0, 7 * dx + 1, dx), "it is wrong just where saved.x is negative"),
+        (lambda dx, dy, s: np.broadcast_to(dx.mean(0), dx.shape).copy(), "yours does not change along axis 0"),
+    ],
+)
+def test_what_it_has_to_do_with_the_inputs_is_said(change: Function, words: str) -> None:
+    def mine(dy: Any, saved: Any) -> Any:
+        dx, dw = ops.conv2d_backward(dy, saved)
+        return change(dx, dy, saved).astype(dy.dtype), dw
+
+    assert words in said_of("conv2d_backward", mine).symptom
+
+
 # ---- the pieces -----------------------------------------------------------------------------------------------------------
 def test_a_heat_map_shows_where() -> None:
     right = np.random.default_rng(0).standard_normal((2, 4, 5, 3))

@@ -19,6 +19,8 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
     monkeypatch.setenv("TINYRESNET_LANG", "en")
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):  # on busy cores its threads wait for each other
+        monkeypatch.setenv(name, "1")
 
 
 @pytest.mark.parametrize("source", build.sources("en"), ids=lambda path: path.stem)

@@ -23,7 +23,7 @@ from .result import CheckResult
 from .structure import Fault, structural_fault
 
 LONGEST = 86400  # seconds
-LEAST_MEMORY = 16 << 20  # bytes: with less, Python itself gets nowhere
+LEAST_MEMORY, MOST_MEMORY = 16 << 20, 1 << 40  # bytes: with less, Python itself gets nowhere
 
 
 def get(name: str) -> Exercise:
@@ -76,8 +76,8 @@ def _check_limits(seed: Any, seconds: Any, memory: Any) -> None:
         raise ValueError(f"seed must be an integer >= 0, not {seed!r}")
     if not isinstance(seconds, (int, float)) or not 0 < seconds <= LONGEST:
         raise ValueError(f"seconds must be a number above 0 and at most {LONGEST}, not {seconds!r}")
-    if not isinstance(memory, (int, np.integer)) or memory < LEAST_MEMORY:
-        raise ValueError(f"memory must be an integer, in bytes, of {LEAST_MEMORY >> 20} MiB or more, not {memory!r}")
+    if not isinstance(memory, (int, np.integer)) or not LEAST_MEMORY <= memory <= MOST_MEMORY:
+        raise ValueError(f"memory must be an integer, in bytes, from 16 MiB to 1 TiB, not {memory!r}")
 
 
 def note(result: CheckResult) -> None:
@@ -110,7 +110,9 @@ def tried(exercise: Exercise, load_function: Any, *, seed: int, seconds: float, 
     try:
         lines = run_limited(lambda send: call_all(exercise, load_function, seed, send), seconds=seconds, memory=memory)
     except Stopped as stopped:
-        return stopped_result(exercise, stopped, seconds, memory)
+        if len(stopped.done) < len(cases_of(exercise, seed)):
+            return stopped_result(exercise, stopped, seconds, memory)
+        lines = stopped.done  # every call gave a result; only its speed is not known
     return judged(exercise, [decode(line) for line in lines], seed)
 
 
@@ -150,6 +152,7 @@ def judged(exercise: Exercise, outcomes: list[Outcome], seed: int) -> CheckResul
         return stopped_result(exercise, Stopped("time", []), SECONDS, MEMORY)
     for t in everything:
         if fault := structural_fault(exercise, t.case, t.dtype, t.outcome, t.right):
+            fault = fault._replace(seen=_on(fault.seen, t.case.about))
             return diagnosed(exercise, everything, fault, None, seed, printed)
     if len(everything) < len(calls):
         seen = Text("some calls gave no result", "有些调用没有给出结果")
@@ -161,6 +164,12 @@ def judged(exercise: Exercise, outcomes: list[Outcome], seed: int) -> CheckResul
         seconds = outcomes[len(calls)].seconds if len(outcomes) > len(calls) else float("nan")
         return praised(exercise, everything, verdicts, printed, seconds)
     return diagnosed(exercise, everything, None, verdicts, seed, printed)
+
+
+def _on(seen: Text, about: Text) -> Text:
+    """With the input that it was seen on, at the end of the first line."""
+    (en, *more_en), (zh, *more_zh) = seen.en.split("\n"), seen.zh.split("\n")
+    return Text("\n".join([f"{en} (on {about.en})", *more_en]), "\n".join([f"{zh}（输入：{about.zh}）", *more_zh]))
 
 
 def _verdicts(exercise: Exercise, t: Tried, seed: int) -> list[Judged]:

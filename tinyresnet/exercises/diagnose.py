@@ -8,8 +8,11 @@ import numpy as np
 
 from ..backend import Array, use_backend
 from ..gradcheck import compare_gradients, slopes
+from .calls import argument_names, arrays_in
 from .diagnosis.changes import explain_change
+from .diagnosis.inputs import relations
 from .diagnosis.library import Library, close, in_column, recognise, swapped
+from .diagnosis.substitutions import explain_substitution
 from .diagnosis.where import heat_map, patterns
 from .exercise import Exercise, Finding
 from .failed import GENERIC, failed
@@ -55,6 +58,8 @@ def diagnosed(
         names, unexplained = ["outputs_swapped"], []
     findings = [f for j in unexplained if (f := _searched(exercise, whole, came, j)) is not None]
     if fault is not None:
+        if fault.name == "input_overwritten" and len(names) > 1:
+            names = []  # its inputs were no longer those of the library
         return _of_fault(exercise, fault, [Finding(tuple(names), fault.seen), *findings], printed)
     worst = _worst(exercise, everything, verdicts or [])
     symptom, details = _seen(exercise, worst, wrong), _differences(exercise, worst, seed)
@@ -121,9 +126,11 @@ def _searched(exercise: Exercise, whole: list[Tried], came: list[tuple[Any, ...]
         right = [t.right[output] for t, _ in answered]
         if not all(isinstance(b, np.ndarray) and a.shape == b.shape for a, b in zip(column, right, strict=True)):
             return None
-        if any(a.dtype.kind != "f" for a in column):
+        if any(a.dtype.kind != "f" or not np.isfinite(a).all() for a in column):
             return None
-        return explain_change(exercise.outputs[output].name, cases, column, right, exercise.outputs[output].axes)
+        name, axes = exercise.outputs[output].name, exercise.outputs[output].axes
+        changed = explain_change(name, cases, column, right, axes)
+        return changed or explain_substitution(exercise, cases, column, output)
 
 
 # ---- what is seen --------------------------------------------------------------------------------------------------------
@@ -165,7 +172,12 @@ def _seen(exercise: Exercise, worst: Worst, wrong: list[int]) -> Text:
         return Text(f'{head.en}. It is "{came}"', f"{head.zh}。它是“{came}”")
     if right.dtype.kind not in "f" or came.shape != right.shape:
         return Text(f"{head.en}. It is {_list(came)}", f"{head.zh}。它是 {_list(came)}")
-    strikes = patterns(came.astype(np.float64), right, output.axes, TOLERANCE)[:3]
+    inputs = [
+        found for name, a in zip(argument_names(exercise), t.case.args, strict=False) for found in arrays_in(a, name)
+    ]
+    with np.errstate(all="ignore"):
+        related = relations(came.astype(np.float64), right, inputs, TOLERANCE)
+        strikes = [*related[:2], *patterns(came.astype(np.float64), right, output.axes, TOLERANCE)][:4]
     return Text(f"{head.en}: {'; '.join(s.en for s in strikes)}", f"{head.zh}：{'；'.join(s.zh for s in strikes)}")
 
 
@@ -197,7 +209,7 @@ def _differences(exercise: Exercise, worst: Worst, seed: int) -> list[str]:
         numeric = slopes(t.case.forward, t.case.arrays, t.case.args[0], j, index, STEPS)
     lines = [
         _entry(exercise, j, index, came[index], right[index], worst.error),
-        _sweep(numeric, float(right[index]), float(np.abs(right).max())),
+        _sweep(numeric, float(right[index]) + 0.0, float(np.abs(right).max())),
     ]
     if argument.kinks:
         lines.append(

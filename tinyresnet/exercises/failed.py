@@ -20,7 +20,10 @@ GENERIC = {
     "too_slow": Text("It may take some seconds for a handful of small arrays.", "这些数组都很小，几秒之内应能完成。"),
     "too_much_memory": Text("An array is far larger than any that the task needs.", "有数组远大于题目所需。"),
     "outputs_swapped": Text("The values are right, but returned in another order.", "数值都对，但返回的顺序不对。"),
-    "ended": Text("It ended its process, or was ended.", "进程自行结束或被终止。"),
+    "ended": Text(
+        "It ended its process, or was ended. (It has a process of its own, without the threads of this one: Numba's, say.)",
+        "进程自行结束或被终止。（它在自己的进程里运行，没有当前进程的线程，例如 Numba 的线程。）",
+    ),
 }
 
 

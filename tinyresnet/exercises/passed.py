@@ -59,7 +59,7 @@ def _notes(everything: list[Tried]) -> list[str]:
         for a, b in zip(t.outcome.outputs, t.right, strict=False)
         if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and b.dtype.kind == "f"
     ]
-    if any(a.dtype != b.dtype for _, a, b in pairs):
+    if any(a.dtype != b.dtype and a.ndim for _, a, b in pairs):
         notes.append(
             Text(
                 "Given float32, it returns float64: in a float32 net that is refused. np.zeros_like(x), or dtype=x.dtype, keeps it.",

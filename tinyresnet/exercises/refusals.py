@@ -69,7 +69,8 @@ def _unwrapped(function: Any) -> Any:
 
 def _parsed(function: Function) -> ast.FunctionDef | None:
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        source = inspect.getsource(getattr(function, "__code__", function))  # its own, not that of what it wraps
+        tree = ast.parse(textwrap.dedent(source))
     except (OSError, TypeError, SyntaxError, ValueError):
         return None
     found = tree.body[0] if tree.body else None

@@ -22,14 +22,19 @@ class HeatMap(NamedTuple):
     rows: str
     columns: str
 
+    def _axes(self) -> Text:
+        if not self.rows:
+            return Text(f"{self.columns} across", f"横轴 {self.columns}")
+        return Text(f"{self.rows} down, {self.columns} across", f"纵轴 {self.rows}，横轴 {self.columns}")
+
     def __str__(self) -> str:
         lines = []
         for row in self.error:
             cells = [SHADES[0] if not e > 1e-6 else SHADES[1 + min(8, int(min(e, 1.0) * 9))] for e in row]
             lines.append("  |" + "".join(cell * 2 for cell in cells) + "|")
         axes = Text(
-            f"  {self.rows or '1'} down, {self.columns or '1'} across; blank: right, @: wrong by the largest entry or more",
-            f"  纵轴 {self.rows or '1'}，横轴 {self.columns or '1'}；空白：正确，@：误差达到最大元素或更大",
+            f"  {self._axes().en}; blank: right, @: wrong by the largest entry or more",
+            f"  {self._axes().zh}；空白：正确，@：误差达到最大元素或更大",
         )
         return "\n".join([*lines, str(axes)])
 
@@ -46,9 +51,7 @@ class HeatMap(NamedTuple):
                 )
                 cells.append(f'<td style="background:{color};width:1.6em;height:1.6em;padding:0" title="{e:.2g}"></td>')
             rows.append("<tr>" + "".join(cells) + "</tr>")
-        caption = Text(
-            f"error: {self.rows} down, {self.columns} across", f"误差：纵轴 {self.rows}，横轴 {self.columns}"
-        )
+        caption = Text(f"error: {self._axes().en}", f"误差：{self._axes().zh}")
         table = '<table style="border-collapse:collapse;margin:0.3em 0">' + "".join(rows) + "</table>"
         return f"{table}<small>{html.escape(str(caption))}</small>"
 
@@ -102,10 +105,10 @@ class CheckResult:
             head = Text(f"{self.name}: right", f"{self.name}：正确")
             return [f"✓ {head}", *(f"  {line}" for line in [*self.details, *self.notes])]
         head = Text(f"{self.name}: not yet", f"{self.name}：还不对")
-        found = [
-            f"  → {name}" if why == self.symptom else f"  → {name}: {why}"
-            for name, why in zip(self.diagnosis, self.explanations, strict=True)
-        ]
+        found, told = [], {self.symptom}
+        for name, why in zip(self.diagnosis, self.explanations, strict=True):
+            found.append(f"  → {name}" if why in told else f"  → {name}: {why}")
+            told.add(why)
         return [f"✗ {head}", f"  {self.symptom}", *found, *(f"  {line}" for line in [*self.details, *self.notes])]
 
     def _more(self, how: str = ".hint()") -> str:

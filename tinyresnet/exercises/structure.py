@@ -34,12 +34,16 @@ def structural_fault(
 
 def _raised(case: Case, outcome: Outcome) -> Fault | None:
     if case.raises is not None and outcome.error != case.raises.__name__:
-        came = outcome.error or Text("a result", "一个结果")
+        came = (
+            Text(f"raised {outcome.raised}", f"抛出了 {outcome.raised}")
+            if outcome.error
+            else Text("gave a result", "给出了结果")
+        )
         return Fault(
             "no_error" if not outcome.error else "raises",
             Text(
-                f"this call must raise {case.raises.__name__}, but it gave {getattr(came, 'en', came)}",
-                f"这次调用应当抛出 {case.raises.__name__}，却得到了 {getattr(came, 'zh', came)}",
+                f"this call must raise {case.raises.__name__}, but it {came.en}",
+                f"这次调用应当抛出 {case.raises.__name__}，却{came.zh}",
             ),
         )
     if outcome.error and case.raises is None:

@@ -70,10 +70,11 @@ def parsed(source: bytes, name: str) -> ast.Module:
             warnings.simplefilter("ignore")  # "\d" and the like: they are the learner's to see when the file runs
             return ast.parse(source, name)
     except SyntaxError as error:
-        where = Text(f"{name}, line {error.lineno}", f"{name} 第 {error.lineno} 行")
-        line = f": {error.text.strip()[:100]}" if error.text and error.text.strip() else ""
+        line = error.lineno
+        where = Text(f"{name}, line {line}", f"{name} 第 {line} 行") if line else Text(name, f"{name} ")
+        text = f": {error.text.strip()[:100]}" if error.text and error.text.strip() else ""
         raise Unreadable(
-            Text(f"{where.en} is not Python ({error.msg}){line}", f"{where.zh}不是合法的 Python（{error.msg}）{line}")
+            Text(f"{where.en} is not Python ({error.msg}){text}", f"{where.zh}不是合法的 Python（{error.msg}）{text}")
         ) from error
     except (ValueError, RecursionError, MemoryError, OverflowError) as error:
         raise Unreadable(

@@ -93,7 +93,9 @@ def recognise(library: Library, came: list[tuple[Any, ...]], wrong_outputs: list
 def _explanations(library: Library, came: list[tuple[Any, ...]], output: int) -> list[Names]:
     """The smallest sets of mistakes that explain this output."""
     names = library.concerns(output)
-    for size in range(1, 4 if len(names) <= FEW else 3):
+    nothing = not any(np.any(outputs[output]) for outputs in came if len(outputs) > output)
+    most = 1 if nothing else 3 if len(names) <= FEW else 2  # zeros are what many mistakes end in, two at a time
+    for size in range(1, most + 1):
         sets = [frozenset(chosen) for chosen in itertools.combinations(names, size)]
         if explaining := [wrong for wrong in sets if library.explains(wrong, came, output)]:
             return explaining

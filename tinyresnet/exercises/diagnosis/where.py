@@ -48,6 +48,8 @@ def letters(ndim: int, axes: str) -> list[str]:
 
 def _share(wrong: Array) -> Text:
     count, size = int(wrong.sum()), wrong.size
+    if size == 1:
+        return Text("the number is wrong", "这个数不对")
     if count == size:
         return Text("every entry is wrong", "所有元素都不对")
     return Text(f"{count} of {size} entries {'is' if count == 1 else 'are'} wrong", f"{size} 个元素中有 {count} 个不对")
@@ -68,6 +70,11 @@ def _zeros(came: Array, right: Array, wrong: Array, largest: float) -> Iterator[
             else f"{int(extra.sum())} entries that should be zero are not; the others are right",
             f"有 {int(extra.sum())} 个应为零的元素不是零；其余都对",
         )
+    elif (lost | extra).sum() == wrong.sum() and wrong.any():
+        yield Text(
+            f"it came to the wrong places: zero where it should not be ({int(lost.sum())}), and not where it should ({int(extra.sum())})",
+            f"落到了错误的位置：不该为零的为零（{int(lost.sum())} 个），该为零的不为零（{int(extra.sum())} 个）",
+        )
 
 
 def _ratio(came: Array, right: Array, axes: str, largest: float) -> Iterator[Text]:
@@ -81,15 +88,18 @@ def _ratio(came: Array, right: Array, axes: str, largest: float) -> Iterator[Tex
         low, high = _extremes(ratio, over)
         if np.nanmax(high - low, initial=0.0) <= size:
             values = low.ravel()
-            if np.abs(values - 1).max() <= SAME:
-                return  # right wherever it is not zero: said elsewhere
+            if np.abs(values - 1).max() <= SAME or np.abs(values).max() <= SAME:
+                return  # right, or zero, wherever it should not be zero: said elsewhere
+            if safe.sum(over).max() < 2:
+                return  # one entry in each group always has one ratio
             if len(over) == right.ndim:
                 yield Text(
-                    f"yours / right is {values[0]:.4g} in every entry", f"你的 / 正确的 处处等于 {values[0]:.4g}"
+                    f"yours / right is {values[0] + 0.0:.4g} in every entry",
+                    f"你的 / 正确的 处处等于 {values[0] + 0.0:.4g}",
                 )
             else:
                 within = _within(right.ndim, axes, over)
-                shown = ", ".join(f"{v:.3g}" for v in values[:6]) + (", …" if values.size > 6 else "")
+                shown = ", ".join(f"{v + 0.0:.3g}" for v in values[:6]) + (", …" if values.size > 6 else "")
                 yield Text(
                     f"{within.en} yours / right is one number: {shown}",
                     f"{within.zh}“你的 / 正确的”是同一个数：{shown}",
@@ -140,7 +150,10 @@ def _within(ndim: int, axes: str, over: tuple[int, ...]) -> Text:
 def _signs(came: Array, right: Array, largest: float) -> Iterator[Text]:
     if np.abs(np.abs(came) - np.abs(right)).max() <= SAME * largest:
         count = int((np.sign(came) != np.sign(right)).sum())
-        yield Text(f"the sizes are right, but {count} signs are not", f"绝对值都对，但有 {count} 个符号不对")
+        yield Text(
+            f"the sizes are right, but {count} sign{'s are' if count > 1 else ' is'} not",
+            f"绝对值都对，但有 {count} 个符号不对",
+        )
 
 
 def _concentrated(wrong: Array, axes: str) -> Iterator[Text]:
@@ -170,6 +183,8 @@ def _places(at: Array, length: int) -> Text:
 
 
 def _total(came: Array, right: Array, largest: float) -> Iterator[Text]:
+    if right.ndim > 1 and np.ptp(right.sum(-1)) <= SAME * largest:
+        return  # probabilities: any of them add up
     if (
         came.size > 1
         and abs(came.sum() - right.sum()) <= SAME * largest * came.size
