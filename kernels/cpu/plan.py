@@ -25,6 +25,14 @@ class _Workspace(threading.local):
 _workspace = _Workspace()
 
 
+def workspace(size: int) -> int:
+    """Where the thread's own memory of `size` bytes begins, on a cache line; the next one who asks gets the same."""
+    if _workspace.bytes.size < size + 64:
+        _workspace.bytes = np.empty(size + 64, np.uint8)
+    start = address(_workspace.bytes)
+    return start + -start % 64
+
+
 class Plan:
     """Steps in order, the scratch that the neediest of them asks for, and the arrays that must live as long as they do."""
 
@@ -73,7 +81,8 @@ class Plan:
 
 def address(array: Any) -> int:
     """Where an array's first element is."""
-    return array.__array_interface__["data"][0]
+    where: int = array.__array_interface__["data"][0]
+    return where
 
 
 @functools.cache
@@ -109,13 +118,20 @@ def _parts(rest: int) -> list[int]:
 
 @functools.lru_cache(4096)
 def cut(
-    rows: int, columns: int, most_rows: int, workers: int, tile: int, unit: int, overhead: float
+    rows: int,
+    columns: int,
+    most_rows: int,
+    workers: int,
+    tile: int,
+    unit: int,
+    overhead: float,
+    stream: float = STREAM,
 ) -> tuple[int, int]:
     """(row_tasks, column_tasks) for the product of rows * unit rows by `columns` panels: all threads busy to the end, and tiles full.
 
     A task has whole units, at most `most_rows` of them. overhead: what a row costs once a task beside the product (to be packed, or
-    transformed), in panels. Of the cuts that are tried, the one with the shortest time by estimate: the rounds that the threads need,
-    times a task.
+    transformed), in panels; stream: as STREAM says. Of the cuts that are tried, the one with the shortest time by estimate: the rounds
+    that the threads need, times a task.
     """
     fewest = max(1, -(-rows // max(most_rows, 1)))
     tried = (
@@ -127,7 +143,7 @@ def cut(
     for row_tasks in sorted(count for count in tried if fewest <= count <= max(rows, 1)):
         height = -(-rows // row_tasks) * unit
         for column_tasks in sorted({1, *(k for k in (2, 3, 4, workers, 2 * workers, columns) if k <= columns)}):
-            task = -(-columns // column_tasks) * (tile_cost(height, tile) + STREAM) + overhead * height + 2
+            task = -(-columns // column_tasks) * (tile_cost(height, tile) + stream) + overhead * height + 2
             time = (-(-row_tasks * column_tasks // workers) + (UNEVEN if workers > 1 else 0)) * task
             if best is None or time < best[0]:
                 best = (time, row_tasks, column_tasks)

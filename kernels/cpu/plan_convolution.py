@@ -12,11 +12,12 @@ from . import convolution, outer, packing, threads, winograd, winograd_weights
 from .convolution import AFFINE, PACK, PANEL_BYTES, PATCHES, TILE
 from .micro_kernel import BIAS, RELU, RESIDUAL
 from .outer import ACCUMULATE, BLOCK, PANELS, ROWS
-from .plan import Plan, address, constants, cut, integers, pieces
+from .plan import STREAM, Plan, address, constants, cut, integers, pieces
 from .vectors import register_bits
 
 DIRECT, LAID_OUT, WINOGRAD_2, WINOGRAD_4 = "direct", "patches", "winograd 2x2", "winograd 4x4"
 CACHE = 400_000  # bytes of A that a task works on, at most: they and a panel of B share the second-level cache
+LONG_ROW = 2048  # bytes of a row of y: then a task adds its residual tile by tile of rows, from end to end, as memory likes to be read
 NEAR = 16_000_000  # bytes of weights that stay in the last cache from one call to the next
 READ_NEAR, READ_FAR, WRITE = (
     2,
@@ -25,9 +26,13 @@ READ_NEAR, READ_FAR, WRITE = (
 )  # what it costs to read a vector of weights from the cache, from memory, and to transform it
 WORTH = 0.75  # prepared weights that no cache holds take memory as well: F(4x4) must save a quarter of the time to be worth it
 TILES_CACHE = 1_500_000  # bytes of transformed tiles of a task, at most
+FAR = 4_000_000  # bytes of transformed weights, beyond which it is they that a task waits for, and not its tiles: then ...
+TILES_FAR = 72  # ... a task has more tiles, so that weights are fetched less often,
+STREAM_FAR, TRANSFORM_FAR = 12.0, 2.0  # and it costs more to fetch a panel, and to transform tiles twice: see plan.cut
 LONGEST_PATCH = 1024  # elements of a patch that is laid out as a row
 WORKSPACE = 4_000_000  # bytes of transformed tiles that are made before they are used, for a weights' gradient: they stay in the cache.
-ADDITIONS = 4  # But each time dw is added to, which costs time as well: so at least so many times dw's bytes
+ADDITIONS = 4  # But each time dw is added to, which costs time as well: so at least so many times dw's bytes,
+MOST_WORKSPACE = 24_000_000  # if that is not more than this
 
 
 class Geometry(NamedTuple):
@@ -156,8 +161,8 @@ class Epilogue(NamedTuple):
 NOTHING = Epilogue()
 
 
-def _at(place: Any) -> int:
-    return address(place) if isinstance(place, np.ndarray) else int(place or 0)
+def _at(place: Any) -> Any:
+    return address(place) if isinstance(place, np.ndarray) else place or 0
 
 
 def _map_strides(name: str, row: int, width: int, height: int) -> dict[str, int]:
@@ -203,8 +208,12 @@ def convolve(plan: Plan, method: str, g: Geometry, x: Any, packed: Any, y: Any, 
 def _winograd_step(plan: Plan, f: int, g: Geometry, fields: dict[str, Any], flags: int) -> None:
     size, table = plan.dtype.itemsize, tiles(g.oh, g.ow, f, g.rh, g.rw)
     count, panels = g.n * len(table), -(-g.k * size // PANEL_BYTES)
-    most = max(TILE, min(4 * TILE, TILES_CACHE // ((f + 2) ** 2 * g.c * size)))
-    row_tasks, column_tasks = cut(count, panels, most, threads.get_num_threads(), TILE, 1, 0.2)
+    tiles_in_cache = TILES_CACHE // ((f + 2) ** 2 * g.c * size)
+    if (f + 2) ** 2 * g.c * g.k * size > FAR:
+        most, costs = min(TILES_FAR, 4 * tiles_in_cache), (TRANSFORM_FAR, STREAM_FAR)
+    else:
+        most, costs = min(4 * TILE, tiles_in_cache), (0.2, STREAM)
+    row_tasks, column_tasks = cut(count, panels, max(TILE, most), threads.get_num_threads(), TILE, 1, *costs)
     rows = -(-count // row_tasks)
     if not isinstance(fields["bias"], np.ndarray) and not fields["bias"]:
         fields["bias"] = constants(plan.dtype, 0, g.k)
@@ -229,6 +238,8 @@ def _direct_step(
         flags |= PACK
     terms, pixels = (g.kh * g.kw * g.c if flags & PATCHES else g.c), g.n * g.oh * g.ow
     most = max(1, min(8, CACHE // (TILE * max(terms * size, 1))))  # tiles of a task
+    if flags & RESIDUAL and g.k * size >= LONG_ROW:
+        most = 1
     panels = -(-g.k * size // PANEL_BYTES)
     overhead = 0.08 if flags & (PACK | AFFINE | PATCHES) else 0.01
     height = -(-pixels // TILE)
@@ -267,12 +278,15 @@ def _phases(g: Geometry) -> Iterator[tuple[int, int, list[tuple[int, int, int]]]
             )
 
 
-def input_gradient(plan: Plan, g: Geometry, dy: Any, w: Any, dx: Any) -> None:
-    """Steps for dx [n, h, width, c], the transposed convolution of dy [n, oh, ow, k]. With a stride, one convolution for each phase."""
+def input_gradient(plan: Plan, g: Geometry, dy: Any, w: Any, dx: Any, method: str | None = None) -> None:
+    """Steps for dx [n, h, width, c], the transposed convolution of dy [n, oh, ow, k]. With a stride, one convolution for each phase.
+
+    Arrays, or addresses; method: where there is no stride, the way that `choose` gave.
+    """
     size = plan.dtype.itemsize
     if (g.sh, g.sw) == (1, 1):
         turned = g.turned()
-        method = choose(turned, plan.dtype.itemsize, False, True)
+        method = method or choose(turned, size, False, True)
         packed = plan.room(packed_size(method, turned, plan.dtype))
         prepare_weights(plan, method, turned, w, packed, turned=True)
         convolve(plan, method, turned, dy, packed, dx)
@@ -301,12 +315,15 @@ def input_gradient(plan: Plan, g: Geometry, dy: Any, w: Any, dx: Any) -> None:
 
 
 # ---- dw ----------------------------------------------------------------------------------------------------------------------
-def weights_gradient(plan: Plan, g: Geometry, x: Any, dy: Any, dw: Any, epilogue: Epilogue = NOTHING) -> None:
-    """Steps for dw [kh, kw, c, k]; with epilogue's scale and shift, of the convolution of max(scale * x + shift, 0)."""
-    method = choose(g, plan.dtype.itemsize, True)
-    if not g.n * g.oh * g.ow:
-        dw[...] = 0
-    elif method in (WINOGRAD_2, WINOGRAD_4):
+def weights_gradient(
+    plan: Plan, g: Geometry, x: Any, dy: Any, dw: Any, epilogue: Epilogue = NOTHING, method: str | None = None
+) -> None:
+    """Steps for dw [kh, kw, c, k]; with epilogue's scale and shift, of the convolution of max(scale * x + shift, 0).
+
+    Arrays, or addresses; method: the way that `choose` gave. There must be an output pixel: else dw is zeros, and nothing to compute.
+    """
+    method = method or choose(g, plan.dtype.itemsize, True)
+    if method in (WINOGRAD_2, WINOGRAD_4):
         _winograd_weights_gradient(plan, _tile_f(method), g, x, dy, dw, epilogue)
     else:
         _direct_weights_gradient(plan, g, x, dy, dw, epilogue, method == LAID_OUT)
@@ -326,7 +343,8 @@ def _direct_weights_gradient(
     grid = taps * row_tasks * column_tasks
     pixels = g.n * g.oh * g.ow
     split = 1 if grid >= 2 * workers or workers == 1 else min(-(-3 * workers // grid), max(1, pixels // BLOCK))
-    parts = plan.room(split * dw.size) if split > 1 else dw
+    count = g.kh * g.kw * g.c * g.k
+    parts = plan.room(split * count) if split > 1 else dw
     plan.add(
         outer.weights_gradient,
         outer.scratch_bytes(-(-c // row_tasks), g.k, size),
@@ -342,7 +360,7 @@ def _direct_weights_gradient(
         tasks=grid * split,
     )
     if split > 1:
-        plan.add(outer.add_parts, x=parts, y=dw, a=dw.size, split=split, tasks=pieces(dw.size, 4096, workers))
+        plan.add(outer.add_parts, x=parts, y=dw, a=count, split=split, tasks=pieces(count, 4096, workers))
 
 
 def _winograd_weights_gradient(plan: Plan, f: int, g: Geometry, x: Any, dy: Any, dw: Any, epilogue: Epilogue) -> None:
@@ -351,7 +369,8 @@ def _winograd_weights_gradient(plan: Plan, f: int, g: Geometry, x: Any, dy: Any,
     table, panels = tiles(g.oh, g.ow, f, g.rh, g.rw), -(-g.k * size // PANEL_BYTES)
     row_bytes = g.c * size + convolution.PADDING
     image_bytes = n2 * len(table) * (row_bytes + panels * PANEL_BYTES)
-    at_once = max(1, min(g.n, max(WORKSPACE, ADDITIONS * 9 * g.c * g.k * size) // image_bytes))
+    room = min(max(WORKSPACE, ADDITIONS * 9 * g.c * g.k * size), MOST_WORKSPACE)
+    at_once = max(1, min(g.n, room // image_bytes))
     chunks = -(-g.n // at_once)
     at_once = -(-g.n // chunks)
     v = plan.room(n2 * len(table) * at_once * row_bytes // size)

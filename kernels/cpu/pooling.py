@@ -29,6 +29,19 @@ def _take_larger(v: Vectors, y: Place, winner: Byte, x: Place, tap: Any) -> None
 
 
 @row_operation
+def _start_alone(v: Vectors, y: Place) -> None:
+    y.store(v.constant(float("-inf")))
+
+
+@column_operation
+def _largest(v: Vectors, y: Sum, x: Pixel) -> None:
+    """y = max(y, x) over some pixels, as _take_larger, but without saying which: so y stays in registers."""
+    smaller = v.builder.fcmp_ordered("<=", x.value, y.value)
+    no_number = v.builder.fcmp_unordered("uno", y.value, y.value)
+    y.value = v.where(v.builder.or_(smaller, no_number), y.value, x.value)
+
+
+@row_operation
 def _give_back(v: Vectors, dx: Place, dy: Place, winner: Byte, tap: Any) -> None:
     """dx += dy where this tap won."""
     won = v.builder.icmp_unsigned("==", winner.load(), winner.constant(tap))
@@ -39,7 +52,7 @@ def _give_back(v: Vectors, dx: Place, dy: Place, winner: Byte, tap: Any) -> None
 def max_pool(step: Any, task: Any, scratch: Any, like: Any) -> None:
     """y = the largest x of each window, winner = which of the kh x kw it was (a byte). A task: some rows of y.
 
-    Reads x, y, winner; n, h, width, c, oh, ow, kh, kw, sh, sw, top, left, tasks.
+    Reads x, y, winner (0: nobody wants to know); n, h, width, c, oh, ow, kh, kw, sh, sw, top, left, tasks.
     """
     s = as_step(step)
     pixel = s.c * element_bytes(like)
@@ -48,10 +61,17 @@ def max_pool(step: Any, task: Any, scratch: Any, like: Any) -> None:
         for q in range(s.ow):
             left = q * s.sw - s.left
             y, winner = s.y + (r * s.ow + q) * pixel, s.winner + (r * s.ow + q) * s.c
-            _start(like, s.c, (y, winner))
+            if s.winner:
+                _start(like, s.c, (y, winner))
+            else:
+                _start_alone(like, s.c, (y,))
             for i in range(max(0, -top), min(s.kh, s.h - top)):
                 source = s.x + (image * s.h + top + i) * s.width * pixel
-                for j in range(max(0, -left), min(s.kw, s.width - left)):
+                first, last = max(0, -left), min(s.kw, s.width - left)
+                if not s.winner:
+                    _largest(like, s.c, last - first, pixel, (y, source + (left + first) * pixel))
+                    continue
+                for j in range(first, last):
                     _take_larger(like, s.c, (y, winner, source + (left + j) * pixel, i * s.kw + j))
 
 

@@ -210,13 +210,14 @@ class Room:
     """A thread's own memory for what lives within a task; it grows to the largest that was asked for."""
 
     def __init__(self) -> None:
-        self.bytes = np.empty(0, np.uint8)
+        self._size, self._start = -1, 0
 
     def address(self, size: int) -> int:
         """Where `size` bytes begin, on a cache line."""
-        if self.bytes.size < size + 64:
-            self.bytes = np.empty(size + 64, np.uint8)
-        return int(-(-self.bytes.ctypes.data // 64) * 64)
+        if self._size < size:
+            self._bytes = np.empty(size + 64, np.uint8)
+            self._size, self._start = size, int(-(-self._bytes.ctypes.data // 64) * 64)
+        return self._start
 
 
 class _OwnRoom(threading.local):
@@ -230,6 +231,7 @@ class Pool:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self._state = np.zeros(8 * 8, np.int64)
+        self._state_at = int(self._state.ctypes.data)
         self._busy = threading.Lock()
         self._beds = [threading.Semaphore(0) for _ in range(threads - 1)]
         self._asleep = [True] * (threads - 1)
@@ -237,17 +239,17 @@ class Pool:
         self._own = _OwnRoom()
 
     def run(self, steps: Any, scratch: int) -> None:
-        """Runs the Steps (an array of STEP) in order; `scratch`: how many bytes a task may use for itself."""
-        room = self._own.room.address(scratch)
+        """Runs the Steps (an array of STEP, or of its rows as integers) in order; `scratch`: how many bytes a task may use for itself."""
+        room, first = self._own.room.address(scratch), steps.__array_interface__["data"][0]
         if self.threads > 1 and self._busy.acquire(blocking=False):
             try:
                 self._wake()
-                _run(self._state.ctypes.data, steps.ctypes.data, len(steps), room, scratch)
+                _run(self._state_at, first, len(steps), room, scratch)
             finally:
                 self._busy.release()
         else:
             alone = np.zeros(8 * 8, np.int64)
-            _run(alone.ctypes.data, steps.ctypes.data, len(steps), room, scratch)
+            _run(alone.ctypes.data, first, len(steps), room, scratch)
 
     def _wake(self) -> None:
         if not self._helpers:

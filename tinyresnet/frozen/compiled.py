@@ -97,11 +97,7 @@ class _Buffers:
 
     def __init__(self, graph: Graph, packed: dict[Value, _Packed]) -> None:
         self.graph, self.packed = graph, packed
-        pooled = [prod(graph.shapes[node.y]) for node in graph.nodes if isinstance(node, MaxPool2D)]
-        winners = max(pooled, default=0)  # a byte each: max pooling notes who won, which nobody asks for here
-        arena = buffers.plan(graph, graph.batch).size
-        self.memory = _aligned(arena + graph.batch * winners)
-        self.winners = address(self.memory) + arena
+        self.memory = _aligned(buffers.plan(graph, graph.batch).size)
         self._programs: dict[tuple[int, int], _Program] = {}
 
     def program(self, n: int) -> _Program:
@@ -278,7 +274,6 @@ def _max_pool2d(program: _Program, plan: Plan, node: MaxPool2D) -> None:
         sw=sw,
         top=top,
         left=left,
-        winner=program.room.winners,
         tasks=_rows(program, node),
     )
 

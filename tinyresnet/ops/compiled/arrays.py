@@ -6,6 +6,8 @@ import numpy as np
 
 from ...backend import Array
 
+KEPT = 512  # templates (see kernels/cpu/template.py) that each kind of an op keeps, at most: a net has a few dozen geometries
+
 
 def dense(x: Array) -> Array:
     """x itself if it is C-contiguous, aligned and in the machine's byte order, else a copy that is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,14 @@ import numpy as np
 from ...backend import Array
 from ...kernels.cpu import batch_norm, elementwise, threads
 from ...kernels.cpu.micro_kernel import RELU
-from ...kernels.cpu.plan import Plan, constants, pieces
+from ...kernels.cpu.plan import constants, pieces
+from ...kernels.cpu.template import Operand, Template
 from ..batch_norm import BatchNormInferenceSaved, BatchNormSaved, check_batch_norm
 from ..batch_norm_inference_relu import BatchNormInferenceReluSaved
 from ..batch_norm_relu import BatchNormReluSaved
 from ..checks import check_gradient
 from ..relu import ReluSaved
-from .arrays import dense, pixels_of, result
+from .arrays import KEPT, dense, pixels_of, result
 from .elementwise import relu_backward
 
 PARTS = 32  # parts that the pixels are cut into for the sums, at most
@@ -31,32 +33,51 @@ def _tasks(pixels: int, c: int) -> int:
     return int(pieces(pixels, -(-FLOATS // max(c, 1)), threads.get_num_threads()))
 
 
+@lru_cache(KEPT)
+def _training(n: int, c: int, epsilon: float, flags: int, dtype: str, workers: int) -> Template:
+    """Of n pixels: operands x, gamma, beta, y, mean, var, inv_std, scale."""
+    x, gamma, beta, y, mean, var, inv_std, scale = map(Operand, range(8))
+    plan, parts = Template(dtype), _parts(n)
+    sums = plan.room(parts * 2 * c, 8)
+    shared = dict(x=x, n=n, c=c)
+    plan.add(batch_norm.statistics, 2 * c * plan.dtype.itemsize, tasks=parts, sums=sums, **shared)
+    statistics = dict(mean=mean, var=var, inv_std=inv_std, scale=scale)
+    joined = dict(sums=sums, split=parts, gamma=gamma, value=epsilon, **shared, **statistics)
+    plan.add(batch_norm.join_statistics, tasks=pieces(c, 64, workers), **joined)
+    normalized = dict(y=y, mean=mean, scale=scale, beta=beta, flags=flags, **shared)
+    plan.add(batch_norm.normalize, tasks=_tasks(n, c), **normalized)
+    return plan.close()
+
+
 def _normalized(x: Array, gamma: Array, beta: Array, epsilon: float, flags: int) -> tuple[Array, BatchNormSaved]:
     check_batch_norm(x, gamma=gamma, beta=beta)
-    source, (n, c) = dense(x), pixels_of(x)
-    y, per_channel = result(x.shape, x), result((4, c), x)
+    y, per_channel = result(x.shape, x), result((4, x.shape[-1]), x)
     mean, var, inv_std, scale = per_channel
-    plan, parts = Plan(x.dtype), _parts(n)
-    sums = np.empty((parts, 2, c))
-    shared = dict(x=source, n=n, c=c)
-    plan.add(batch_norm.statistics, 2 * c * x.itemsize, tasks=parts, sums=sums, **shared)
-    statistics = dict(mean=mean, var=var, inv_std=inv_std, scale=scale)
-    tasks = pieces(c, 64, threads.get_num_threads())
-    plan.add(
-        batch_norm.join_statistics,
-        tasks=tasks,
-        sums=sums,
-        split=parts,
-        gamma=dense(gamma),
-        value=float(epsilon),
-        **shared,
-        **statistics,
-    )
-    plan.add(
-        batch_norm.normalize, tasks=_tasks(n, c), y=y, mean=mean, scale=scale, beta=dense(beta), flags=flags, **shared
-    )
-    plan.run()
+    template = _training(*pixels_of(x), float(epsilon), flags, x.dtype.char, threads.get_num_threads())
+    template.run(dense(x), dense(gamma), dense(beta), y, mean, var, inv_std, scale)
     return y, BatchNormSaved(x, gamma, mean, var, inv_std)
+
+
+@lru_cache(KEPT)
+def _gradient(n: int, c: int, relu: bool, constant: bool, dtype: str, workers: int) -> Template:
+    """Of n pixels: operands x, dy, dx, mean, inv_std, scale, results [4, c], and beta with relu. See `_gradients`."""
+    x, dy, dx, mean, inv_std, scale, results, beta = map(Operand, range(8))
+    plan, parts = Template(dtype), _parts(n)
+    sums = plan.room(parts * 2 * c, 8)
+    shared: dict[str, Any] = dict(x=x, dy=dy, n=n, c=c, mean=mean, scale=scale, flags=0)
+    if relu:
+        shared |= dict(beta=beta, flags=RELU)
+    plan.add(batch_norm.gradient_sums, 2 * c * plan.dtype.itemsize, tasks=parts, sums=sums, **shared)
+    joined = dict(
+        n=n, c=c, sums=sums, split=parts, scale=scale, inv_std=inv_std, column_sums=results, b=int(not constant)
+    )
+    plan.add(batch_norm.join_gradient_sums, tasks=pieces(c, 64, workers), **joined)
+    if constant:  # dx does not depend on x at all, so that an infinite x spoils nothing
+        zeros = constants(plan.dtype, 0, c)
+        plan.add(elementwise.scale_and_shift, tasks=_tasks(n, c), x=dy, y=dx, n=n, c=c, scale=scale, shift=zeros)
+    else:
+        plan.add(batch_norm.input_gradient, tasks=_tasks(n, c), dx=dx, column_sums=results, **shared)
+    return plan.close()
 
 
 def _gradients(
@@ -64,24 +85,11 @@ def _gradients(
 ) -> tuple[Array, Array, Array]:
     """dx, dgamma, dbeta. beta: only where a ReLU follows, to see what it let pass. constant: mean and variance do not depend on x."""
     n, c = pixels_of(x)
-    source, scale = dense(x), np.ascontiguousarray(gamma * inv_std)
+    scale = np.ascontiguousarray(gamma * inv_std)
     dx, results = result(x.shape, x), result((4, c), x)
-    plan, parts = Plan(x.dtype), _parts(n)
-    sums = np.empty((parts, 2, c))
-    shared: dict[str, Any] = dict(x=source, dy=dense(dy), n=n, c=c, mean=dense(mean), scale=scale, flags=0)
-    if beta is not None:
-        shared |= dict(beta=dense(beta), flags=RELU)
-    plan.add(batch_norm.gradient_sums, 2 * c * x.itemsize, tasks=parts, sums=sums, **shared)
-    joined = dict(
-        n=n, c=c, sums=sums, split=parts, scale=scale, inv_std=dense(inv_std), column_sums=results, b=int(not constant)
-    )
-    plan.add(batch_norm.join_gradient_sums, tasks=pieces(c, 64, threads.get_num_threads()), **joined)
-    if constant:  # dx does not depend on x at all, so that an infinite x spoils nothing
-        zeros = constants(x.dtype, 0, c)
-        plan.add(elementwise.scale_and_shift, tasks=_tasks(n, c), x=dense(dy), y=dx, n=n, c=c, scale=scale, shift=zeros)
-    else:
-        plan.add(batch_norm.input_gradient, tasks=_tasks(n, c), dx=dx, column_sums=results, **shared)
-    plan.run()
+    template = _gradient(n, c, beta is not None, constant, x.dtype.char, threads.get_num_threads())
+    per_channel = (dense(mean), dense(inv_std), dense(scale), results)
+    template.run(dense(x), dense(dy), dx, *per_channel, *(() if beta is None else (dense(beta),)))
     return dx, results[0].copy(), results[1].copy()
 
 
@@ -113,16 +121,23 @@ def batch_norm_relu_backward(dy: Array, saved: BatchNormReluSaved) -> tuple[Arra
     return _gradients(dy, x, gamma, mean, inv_std, beta)
 
 
+@lru_cache(KEPT)
+def _inference(n: int, c: int, flags: int, dtype: str, workers: int) -> Template:
+    """Of n pixels: operands x, y, mean, scale, beta."""
+    plan = Template(dtype)
+    fields = {name: Operand(i) for i, name in enumerate(("x", "y", "mean", "scale", "beta"))}
+    plan.add(batch_norm.normalize, tasks=_tasks(n, c), n=n, c=c, flags=flags, **fields)
+    return plan.close()
+
+
 def _normalized_by_averages(
     x: Array, gamma: Array, beta: Array, mean: Array, var: Array, epsilon: float, flags: int
 ) -> tuple[Array, BatchNormInferenceSaved]:
     check_batch_norm(x, gamma=gamma, beta=beta, moving_mean=mean, moving_variance=var)
     inv_std = 1 / np.sqrt(var + float(epsilon))
-    source, (n, c) = dense(x), pixels_of(x)
-    y, scale, plan = result(x.shape, x), np.ascontiguousarray(gamma * inv_std), Plan(x.dtype)
-    fields = dict(x=source, y=y, n=n, c=c, mean=dense(mean), scale=scale, beta=dense(beta), flags=flags)
-    plan.add(batch_norm.normalize, tasks=_tasks(n, c), **fields)
-    plan.run()
+    y, scale = result(x.shape, x), dense(np.ascontiguousarray(gamma * inv_std))
+    template = _inference(*pixels_of(x), flags, x.dtype.char, threads.get_num_threads())
+    template.run(dense(x), y, dense(mean), scale, dense(beta))
     return y, BatchNormInferenceSaved(x, gamma, mean, inv_std)
 
 

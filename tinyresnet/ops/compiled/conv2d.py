@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from ...backend import REFERENCE, Array
-from ...kernels.cpu.plan import Plan
+from ...kernels.cpu import threads
 from ...kernels.cpu.plan_convolution import (
     Epilogue,
     Geometry,
@@ -16,12 +17,13 @@ from ...kernels.cpu.plan_convolution import (
     prepare_weights,
     weights_gradient,
 )
+from ...kernels.cpu.template import Operand, Template
 from ..bias_add import BiasAddSaved
 from ..checks import Pair, check_gradient, check_like
 from ..conv2d import Conv2DSaved, check_conv2d
 from ..conv2d_bias_add import Conv2DBiasAddSaved
 from ..windows import Pads, Windows
-from .arrays import dense, result
+from .arrays import KEPT, dense, result
 from .elementwise import bias_add_backward
 
 MOST_PHASES = 64  # a stride beyond this many phases (8 x 8) is left to NumPy
@@ -35,16 +37,40 @@ def geometry(shape: tuple[int, ...], w_shape: tuple[int, ...], win: Windows) -> 
     )  # fmt: skip
 
 
+@lru_cache(KEPT)
+def _convolution(g: Geometry, method: str, biases: bool, dtype: str, workers: int) -> Template:
+    """Of any weights: operands x, w, y, and biases, if there are any."""
+    plan = Template(dtype)
+    packed = plan.room(packed_size(method, g, plan.dtype))
+    prepare_weights(plan, method, g, Operand(1), packed)
+    convolve(plan, method, g, Operand(0), packed, Operand(2), Epilogue(bias=Operand(3) if biases else None))
+    return plan.close()
+
+
 def _convolved(x: Array, w: Array, bias: Array | None, win: Windows) -> Array:
     g = geometry(x.shape, w.shape, win)
-    plan, method = Plan(x.dtype), choose(g, x.dtype.itemsize, False)
     y = result((g.n, g.oh, g.ow, g.k), x)
     if y.size:
-        packed = plan.room(packed_size(method, g, x.dtype))
-        prepare_weights(plan, method, g, dense(w), packed)
-        convolve(plan, method, g, dense(x), packed, y, Epilogue(bias=None if bias is None else dense(bias)))
-        plan.run()
+        method = choose(g, x.dtype.itemsize, False)
+        template = _convolution(g, method, bias is not None, x.dtype.char, threads.get_num_threads())
+        template.run(dense(x), dense(w), y, *(() if bias is None else (dense(bias),)))
     return y
+
+
+@lru_cache(KEPT)
+def _weights_gradient(g: Geometry, method: str, dtype: str, workers: int) -> Template:
+    """Operands x, dy, dw."""
+    plan = Template(dtype)
+    weights_gradient(plan, g, Operand(0), Operand(1), Operand(2), method=method)
+    return plan.close()
+
+
+@lru_cache(KEPT)
+def _input_gradient(g: Geometry, method: str, dtype: str, workers: int) -> Template:
+    """Operands dy, w, dx."""
+    plan = Template(dtype)
+    input_gradient(plan, g, Operand(0), Operand(1), Operand(2), method=method)
+    return plan.close()
 
 
 def conv2d_forward(
@@ -74,17 +100,18 @@ def conv2d_backward(dy: Array, saved: Conv2DSaved) -> tuple[Array | None, Array]
     x, w = saved.x, saved.w
     g = geometry(x.shape, w.shape, win)
     check_gradient(dy, (g.n, g.oh, g.ow, g.k), x.dtype)
-    dy = dense(dy)
+    dy, size, workers = dense(dy), x.dtype.itemsize, threads.get_num_threads()
     dx: Any = None
     dw = result(w.shape, w)
-    plan = Plan(x.dtype)
-    weights_gradient(plan, g, dense(x), dy, dw)
-    plan.run()
+    if dy.size:
+        _weights_gradient(g, choose(g, size, True), x.dtype.char, workers).run(dense(x), dy, dw)
+    else:
+        dw[...] = 0
     if saved.input_gradient:
-        plan, dx = Plan(x.dtype), result(x.shape, x)
+        dx = result(x.shape, x)
         if dx.size:
-            input_gradient(plan, g, dy, dense(w), dx)
-            plan.run()
+            method = choose(g.turned(), size, False, True)
+            _input_gradient(g, method, x.dtype.char, workers).run(dy, dense(w), dx)
     return dx, dw
 
 

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from ...backend import REFERENCE, Array
 from ...kernels.cpu import pooling, threads
-from ...kernels.cpu.plan import Plan, pieces
+from ...kernels.cpu.plan import pieces
+from ...kernels.cpu.template import Operand, Template
 from ..checks import IMAGES, Pair, check_array, check_gradient, positive_pair
 from ..global_avg_pool import GlobalAvgPoolSaved, check_global_avg_pool
 from ..max_pool2d import MaxPool2DSaved
 from ..windows import Windows, windows
-from .arrays import dense, result
+from .arrays import KEPT, dense, result
 
 
-def _geometry(shape: tuple[int, ...], win: Windows) -> dict[str, int]:
+def _fields(shape: tuple[int, ...], win: Windows) -> dict[str, int]:
     n, h, width, c = shape
     (kh, kw), (sh, sw), (oh, ow) = win.kernel, win.stride, win.size
     sizes = dict(n=n, h=h, width=width, c=c, oh=oh, ow=ow)
     return sizes | dict(kh=kh, kw=kw, sh=sh, sw=sw, top=win.pads[0][0], left=win.pads[1][0])
+
+
+@lru_cache(KEPT)
+def _max_pool(shape: tuple[int, ...], win: Windows, dtype: str, workers: int) -> Template:
+    """Of images of this shape: operands x, y, winner."""
+    plan = Template(dtype)
+    places = dict(x=Operand(0), y=Operand(1), winner=Operand(2))
+    plan.add(pooling.max_pool, tasks=pieces(shape[0] * win.size[0], 1, workers), **places, **_fields(shape, win))
+    return plan.close()
+
+
+@lru_cache(KEPT)
+def _max_pool_gradient(shape: tuple[int, ...], win: Windows, dtype: str, workers: int) -> Template:
+    """Of images of this shape: operands dy, winner, dx."""
+    plan = Template(dtype)
+    places = dict(dy=Operand(0), winner=Operand(1), dx=Operand(2))
+    plan.add(pooling.max_pool_gradient, tasks=pieces(shape[0] * shape[1], 1, workers), **places, **_fields(shape, win))
+    return plan.close()
 
 
 def max_pool2d_forward(
@@ -30,10 +51,8 @@ def max_pool2d_forward(
     if win.kernel[0] * win.kernel[1] > 256:  # who won does not fit into a byte
         return REFERENCE["max_pool2d_forward"](x, kernel_size, stride, padding)  # type: ignore[no-any-return]
     shape = (x.shape[0], *win.size, x.shape[3])
-    y, winner, plan = result(shape, x), np.empty(shape, np.uint8), Plan(x.dtype)
-    tasks = pieces(shape[0] * shape[1], 1, threads.get_num_threads())
-    plan.add(pooling.max_pool, tasks=tasks, x=dense(x), y=y, winner=winner, **_geometry(x.shape, win))
-    plan.run()
+    y, winner = result(shape, x), np.empty(shape, np.uint8)
+    _max_pool(x.shape, win, x.dtype.char, threads.get_num_threads()).run(dense(x), y, winner)
     return y, MaxPool2DSaved(winner, x.shape, win)
 
 
@@ -42,29 +61,42 @@ def max_pool2d_backward(dy: Array, saved: MaxPool2DSaved) -> Array:
     check_gradient(dy, saved.winner.shape)
     if saved.winner.dtype != np.uint8:
         return dense(REFERENCE["max_pool2d_backward"](dy, saved))
-    dx, plan = result(saved.shape, dy), Plan(dy.dtype)
-    tasks = pieces(saved.shape[0] * saved.shape[1], 1, threads.get_num_threads())
-    fields = dict(dy=dense(dy), dx=dx, winner=dense(saved.winner))
-    plan.add(pooling.max_pool_gradient, tasks=tasks, **fields, **_geometry(saved.shape, saved.windows))
-    plan.run()
+    dx = result(saved.shape, dy)
+    template = _max_pool_gradient(saved.shape, saved.windows, dy.dtype.char, threads.get_num_threads())
+    template.run(dense(dy), dense(saved.winner), dx)
     return dx
+
+
+@lru_cache(KEPT)
+def _mean(shape: tuple[int, ...], dtype: str) -> Template:
+    """Of images of this shape: operands x, y."""
+    plan, (n, h, w, c) = Template(dtype), shape
+    scratch = c * (plan.dtype.itemsize + 8) + 8
+    plan.add(pooling.global_mean, scratch, tasks=n, x=Operand(0), y=Operand(1), h=h * w, c=c)
+    return plan.close()
+
+
+@lru_cache(KEPT)
+def _mean_gradient(shape: tuple[int, ...], dtype: str) -> Template:
+    """Of images of this shape: operands dy, dx."""
+    plan, (n, h, w, c) = Template(dtype), shape
+    scratch = c * plan.dtype.itemsize
+    plan.add(pooling.global_mean_gradient, scratch, tasks=n, dy=Operand(0), dx=Operand(1), h=h * w, c=c)
+    return plan.close()
 
 
 def global_avg_pool_forward(x: Array) -> tuple[Array, GlobalAvgPoolSaved]:
     """As ops.global_avg_pool_forward."""
     check_global_avg_pool(x)
-    n, h, w, c = x.shape
-    y, plan = result((n, 1, 1, c), x), Plan(x.dtype)
-    plan.add(pooling.global_mean, c * x.itemsize + 8 + 8 * c, tasks=n, x=dense(x), y=y, h=h * w, c=c)
-    plan.run()
+    y = result((x.shape[0], 1, 1, x.shape[3]), x)
+    _mean(x.shape, x.dtype.char).run(dense(x), y)
     return y, GlobalAvgPoolSaved(x.shape)
 
 
 def global_avg_pool_backward(dy: Array, saved: GlobalAvgPoolSaved) -> Array:
     """As ops.global_avg_pool_backward."""
-    n, h, w, c = saved.shape
+    n, _, _, c = saved.shape
     check_gradient(dy, (n, 1, 1, c))
-    dx, plan = result(saved.shape, dy), Plan(dy.dtype)
-    plan.add(pooling.global_mean_gradient, c * dy.itemsize, tasks=n, dy=dense(dy), dx=dx, h=h * w, c=c)
-    plan.run()
+    dx = result(saved.shape, dy)
+    _mean_gradient(saved.shape, dy.dtype.char).run(dense(dy), dx)
     return dx
