@@ -97,9 +97,9 @@ def one_number_at_a_time(x: Array, w: Array, rate: int) -> Array:
 def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
     """Odd and even kernels, three rates, and a row that was computed by hand."""
     for shape, kernel, rate, about in (
-        ((2, 6, 5, 2), (3, 3, 2, 3), 2, Text("3x3, rate 2", "3x3，空洞率 2")),
-        ((2, 5, 7, 1), (2, 2, 1, 2), 3, Text("2x2, rate 3: an odd padding", "2x2，空洞率 3：填充总数为奇数")),
-        ((2, 4, 3, 2), (3, 3, 2, 2), 1, Text("rate 1: the ordinary convolution", "空洞率 1：普通卷积")),
+        ((2, 6, 5, 2), (3, 3, 2, 3), 2, Text("a 3x3 kernel, rate 2", "3x3，空洞率 2")),
+        ((2, 5, 7, 1), (2, 2, 1, 2), 3, Text("a 2x2 kernel, rate 3, an odd padding", "2x2，空洞率 3：填充总数为奇数")),
+        ((2, 4, 3, 2), (3, 3, 2, 2), 1, Text("rate 1, the ordinary convolution", "空洞率 1：普通卷积")),
     ):
         x, w = (rng.standard_normal(s).astype(dtype) for s in (shape, kernel))
         yield Case(about, (x, w, rate))
@@ -157,13 +157,15 @@ def _wrongly_padded(wrong: frozenset[str], x: Array, w: Array, rate: int) -> Arr
             before = 0
         if "odd_pixel_before" in wrong:
             before = total - total // 2
+        if "padding_before_only" in wrong:
+            before = total
         after = total - before
         if "half_the_kernel" in wrong:
             before = after = size // 2 * rate
         if "padding_of_a_3x3" in wrong:
             before = after = rate
         pads.append((before, after))
-    return np.pad(x, (*pads, (0, 0)))
+    return np.pad(x, (*pads, (0, 0)), mode="edge" if "edges_repeated" in wrong else "constant")
 
 
 _LINE = Text(
@@ -313,6 +315,24 @@ MISTAKES = (
         "first_image_only",
         Text("Only the first image of the batch is computed.", "只计算了批次中的第一幅图像。"),
         _LINE,
+    ),
+    Mistake(
+        "padding_before_only",
+        Text(
+            "All of the padding lies before the picture, above and left of it. Half of it belongs behind.",
+            "填充全放在了图像之前（上方和左方），其中一半应当放在后面。",
+        ),
+        _PAD_LINE,
+        _PAD_CONCEPT,
+    ),
+    Mistake(
+        "edges_repeated",
+        Text(
+            "The padding repeats the pixels at the edge (mode='edge'). SAME pads with zeros.",
+            "填充时重复了边缘像素（mode='edge'）。SAME 填充的是 0。",
+        ),
+        _PAD_LINE,
+        _PAD_CONCEPT,
     ),
 )
 

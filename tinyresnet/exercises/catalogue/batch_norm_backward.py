@@ -118,19 +118,29 @@ def attempt(wrong: frozenset[str], dy: Array, saved: BatchNormSaved) -> tuple[Ar
     if "variance_not_rooted" in wrong:
         inv_std = inv_std**2
     xhat = (x - mean) * inv_std
-    dbeta, dgamma = dy.sum(over), (dy * (x if "dgamma_of_x" in wrong else xhat)).sum(over)
+    of_gamma = x if "dgamma_of_x" in wrong else x - mean if "dgamma_of_centred" in wrong else xhat
+    dbeta, dgamma = dy.sum(over), (dy * of_gamma).sum(over)
+    if "parameters_through_gamma" in wrong:
+        dbeta, dgamma = dbeta * gamma, dgamma * gamma
     if "averaged_not_summed" in wrong:
         dbeta, dgamma = dbeta / n, dgamma / n
     terms = (0,) if "batch_axis_only" in wrong else over
+    counted = len(dy) if "pixels_not_counted" in wrong else dy.size if "channels_counted" in wrong else n
+    if "divided_by_n_minus_1" in wrong:
+        counted -= 1
+    few = n if "sums_not_averaged" in wrong else n / counted
     dx = dy.copy()
     if "mean_term_forgotten" not in wrong:
-        dx = dx - dy.mean(terms, keepdims=True)
+        dx = dx - few * dy.mean(terms, keepdims=True)
     if "variance_term_forgotten" not in wrong:
         sign = -1 if "variance_term_sign" in wrong else 1
-        unbiased = n / (n - 1) if "variance_term_unbiased" in wrong else 1
-        inside = x if "x_for_xhat" in wrong else x - mean if "centred_for_xhat" in wrong else xhat
-        outside = inside if "centred_for_xhat" in wrong else xhat
-        dx = dx - sign * unbiased * outside * (dy * inside).mean(terms, keepdims=True)
+        unbiased: Any = n / (n - 1) if "variance_term_unbiased" in wrong else 1
+        if "inv_std_squared" in wrong:
+            unbiased = unbiased / saved.inv_std
+        inside = outside = x if "x_for_xhat" in wrong else x - mean if "centred_for_xhat" in wrong else xhat
+        if "mean_of_dy_x" in wrong:
+            inside = x
+        dx = dx - few * sign * unbiased * outside * (dy * inside).mean(terms, keepdims=True)
     if "gamma_forgotten" not in wrong:
         dx = dx * gamma
     if "inv_std_forgotten" not in wrong:
@@ -178,6 +188,14 @@ MISTAKES = (
     ),
     Mistake(
         "x_for_xhat",
+        Text(
+            "The variance's term has x in the place of xhat: - x * mean(dy * x). x is neither centred nor scaled.",
+            "方差项中用了 x 而不是 xhat：- x * mean(dy * x)。x 既没有减去均值，也没有缩放。",
+        ),
+        _DX,
+    ),
+    Mistake(
+        "mean_of_dy_x",
         Text(
             "The mean in the variance's term is that of dy * x, not of dy * xhat.",
             "方差项中的均值取的是 dy * x，而不是 dy * xhat。",
@@ -284,6 +302,71 @@ MISTAKES = (
         Text("return dx, dgamma, dbeta", "return dx, dgamma, dbeta"),
     ),
     Mistake("sign_flipped", Text("The sign of dx is the wrong way round.", "dx 的符号反了。"), _DX),
+    Mistake(
+        "pixels_not_counted",
+        Text(
+            "n is the number of images only. On pictures a channel has N*H*W values, and n counts them all.",
+            "n 只取了图像的个数。对图像来说，一个通道有 N*H*W 个值，n 要把它们都数进去。",
+        ),
+        _DX,
+    ),
+    Mistake(
+        "channels_counted",
+        Text(
+            "n counts the values of all channels (dy.size). Each channel has a mean of its own, so n is the values "
+            "of one.",
+            "n 把所有通道的值都数了进去（dy.size）。每个通道有自己的均值，n 只是一个通道的值的个数。",
+        ),
+        _DX,
+    ),
+    Mistake(
+        "inv_std_squared",
+        Text(
+            "The gradient of the variance has inv_std**2 and not inv_std**3: that is the derivative of 1 / std by "
+            "std. By var there is another 1 / (2 std).",
+            "方差的梯度里是 inv_std**2 而不是 inv_std**3：那是 1 / std 对 std 的导数；对 var 求导还要再乘 1 / (2 "
+            "std)。",
+        ),
+        _DX,
+    ),
+    Mistake(
+        "dgamma_of_centred",
+        Text(
+            "dgamma is made with x - mean, which is not divided by the standard deviation.",
+            "dgamma 用的是 x - mean，没有除以标准差。",
+        ),
+        _DGAMMA,
+        _SUM,
+    ),
+    Mistake(
+        "parameters_through_gamma",
+        Text(
+            "dgamma or dbeta is made with gamma * dy, the gradient of xhat. gamma and beta act on y directly: dy "
+            "itself is what they get.",
+            "dgamma 或 dbeta 用了 gamma * dy，那是 xhat 的梯度。gamma 与 beta 直接作用于 y，它们得到的是 dy 本身。",
+        ),
+        Text(
+            "dgamma = (dy * xhat).sum(over); dbeta = dy.sum(over)",
+            "dgamma = (dy * xhat).sum(over)；dbeta = dy.sum(over)",
+        ),
+        _SUM,
+    ),
+    Mistake(
+        "divided_by_n_minus_1",
+        Text(
+            "The means in dx are divided by n - 1. mean and var are divided by n here, so these means are too.",
+            "dx 中的两个平均除以了 n - 1。这里的均值和方差除以的是 n，所以这两个平均也除以 n。",
+        ),
+        _DX,
+    ),
+    Mistake(
+        "sums_not_averaged",
+        Text(
+            "The two terms are sums, dbeta and dgamma themselves, and not divided by n.",
+            "这两项是和（就是 dbeta 与 dgamma），没有除以 n。",
+        ),
+        _DX,
+    ),
 )
 
 EXERCISE = Exercise(

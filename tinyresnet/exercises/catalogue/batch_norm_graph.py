@@ -180,7 +180,8 @@ def attempt(wrong: frozenset[str], dy: Array, gamma: Array, steps: BatchNormStep
     d_beta = dy.copy() if "dbeta_not_summed" in wrong else dy.sum(over)
     factor = steps.xhat if "inv_std_of_xhat" in wrong else steps.centred
     d_inv_std = (d_xhat * factor).sum((0,) if "batch_axis_only" in wrong else over)
-    d_var = d_inv_std * -0.5 * steps.inv_std ** (1 if "power_not_lowered" in wrong else 3)
+    power = 1 if "power_not_lowered" in wrong else 2 if "inv_std_squared" in wrong else 3
+    d_var = d_inv_std * -0.5 * steps.inv_std**power
     d_sq = np.zeros_like(steps.sq) + d_var / (1 if "var_not_averaged" in wrong else n)
     by_xhat = d_xhat * steps.inv_std
     by_sq = d_sq * steps.centred * (1 if "two_forgotten" in wrong else 2)
@@ -193,6 +194,8 @@ def attempt(wrong: frozenset[str], dy: Array, gamma: Array, steps: BatchNormStep
     dx = d_centred + d_mean / (1 if "mean_not_averaged" in wrong else n)
     if "mean_path_forgotten" in wrong:
         dx = d_centred.copy()
+    if "outputs_swapped" in wrong:
+        d_gamma, d_beta = d_beta, d_gamma
     return d_xhat, d_gamma, d_beta, d_inv_std, d_var, d_sq, d_centred, d_mean, dx
 
 
@@ -341,6 +344,20 @@ MISTAKES = (
         ),
         _X,
         _AVERAGE,
+    ),
+    Mistake(
+        "inv_std_squared",
+        Text(
+            "d_var has inv_std**2 and not inv_std**3: that is the derivative of 1 / std by std. By var there is another "
+            "1 / (2 std).",
+            "d_var 里是 inv_std**2 而不是 inv_std**3：那是 1 / std 对 std 的导数；对 var 求导还要再乘 1 / (2 std)。",
+        ),
+        _VAR,
+    ),
+    Mistake(
+        "outputs_swapped",
+        Text("d_gamma and d_beta are returned in the wrong order.", "d_gamma 与 d_beta 返回的次序反了。"),
+        Text("return d_xhat, d_gamma, d_beta, …", "return d_xhat, d_gamma, d_beta, …"),
     ),
 )
 

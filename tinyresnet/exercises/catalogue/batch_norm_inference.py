@@ -110,13 +110,23 @@ def attempt(
         variance = variance * (n / max(n - 1, 1))
     if "gamma_and_beta_swapped" in wrong:
         gamma, beta = beta, gamma
+    if "epsilon_of_its_own" in wrong:
+        epsilon = 1e-5
     std = np.sqrt(variance + (0 if "epsilon_forgotten" in wrong else epsilon))
     if "epsilon_outside_the_root" in wrong:
         std = np.sqrt(variance) + x.dtype.type(epsilon)
     if "variance_not_rooted" in wrong:
         std = std**2
+    if "mean_not_subtracted" in wrong:
+        mean = np.zeros_like(mean)
+    if "multiplied_by_the_root" in wrong:
+        std = 1 / std
+    if "gamma_forgotten" in wrong:
+        gamma = np.ones_like(gamma)
     if "mean_not_divided" in wrong:
         xhat = x / std - mean
+    elif "only_the_mean_divided" in wrong:
+        xhat = x - mean / std
     else:
         xhat = (x - mean) / std
     y: Array = gamma * (xhat + beta) if "gamma_times_beta" in wrong else gamma * xhat + beta
@@ -195,6 +205,45 @@ MISTAKES = (
         _LINE,
     ),
     Mistake("beta_forgotten", Text("beta is left out.", "漏了 beta。"), _LINE),
+    Mistake(
+        "gamma_forgotten",
+        Text(
+            "gamma is left out: x is normalised and shifted, but not scaled.",
+            "漏了 gamma：x 归一化并平移了，却没有缩放。",
+        ),
+        _LINE,
+    ),
+    Mistake(
+        "mean_not_subtracted",
+        Text("The moving mean is not subtracted: x is only scaled.", "没有减去移动均值：x 只做了缩放。"),
+        _LINE,
+    ),
+    Mistake(
+        "multiplied_by_the_root",
+        Text(
+            "Multiplied by the root of variance + epsilon, where it has to be divided: the spread grows, and does "
+            "not become 1.",
+            "乘了方差 + epsilon 的平方根，而应当除以它：离散程度反而变大，而不是变成 1。",
+        ),
+        _LINE,
+    ),
+    Mistake(
+        "epsilon_of_its_own",
+        Text(
+            "epsilon is 1e-5 whatever is asked for. The net was trained with the epsilon that is handed in.",
+            "不管传入什么，epsilon 都用了 1e-5。网络训练时用的是传入的那个 epsilon。",
+        ),
+        _LINE,
+        _EPSILON,
+    ),
+    Mistake(
+        "only_the_mean_divided",
+        Text(
+            "Only the mean is divided by the standard deviation: x - mean / std lacks its brackets.",
+            "只有均值除以了标准差：x - mean / std 漏了括号。",
+        ),
+        _LINE,
+    ),
 )
 
 EXERCISE = Exercise(

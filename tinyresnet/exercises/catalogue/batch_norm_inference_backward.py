@@ -88,7 +88,7 @@ def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
             a.astype(dtype)
             for a in (
                 x,
-                rng.uniform(1.5, 3, c),
+                rng.uniform(1.5, 3, c) * np.where(np.arange(c) % 2, -1.0, 1.0),  # of both signs
                 rng.standard_normal(c),
                 rng.uniform(-2, -1, c),
                 rng.uniform(0.2, 0.7, c),
@@ -112,6 +112,8 @@ def attempt(wrong: frozenset[str], dy: Array, saved: BatchNormInferenceSaved) ->
     of_gamma = x if "dgamma_of_x" in wrong else xhat
     if "mean_not_subtracted" in wrong:
         of_gamma = x * inv_std
+    if "dgamma_of_centred" in wrong:
+        of_gamma = x - mean
     if "batch_statistics" in wrong:
         of_gamma = (x - x.mean(over)) / (x.std(over) + x.dtype.type(1e-5))
     dgamma, dbeta = (dy * of_gamma).sum(over), dy.sum(over)
@@ -216,6 +218,14 @@ MISTAKES = (
         "outputs_swapped",
         Text("dgamma and dbeta are returned in the wrong order.", "dgamma 与 dbeta 返回的次序反了。"),
         Text("return dx, dgamma, dbeta", "return dx, dgamma, dbeta"),
+    ),
+    Mistake(
+        "dgamma_of_centred",
+        Text(
+            "dgamma is made with x - mean, which is not divided by the standard deviation.",
+            "dgamma 用的是 x - mean，没有除以标准差。",
+        ),
+        _DGAMMA,
     ),
 )
 

@@ -86,7 +86,8 @@ def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
     ):
         c = shape[-1]
         x = 1 + rng.uniform(0.5, 2, c) * rng.standard_normal(shape)
-        gamma, mean, variance = rng.uniform(1.5, 3, c), rng.uniform(0.3, 0.8, c), rng.uniform(0.2, 0.7, c)
+        gamma = rng.uniform(1.5, 3, c) * np.where(np.arange(c) % 2, -1.0, 1.0)  # of both signs
+        mean, variance = rng.uniform(0.3, 0.8, c), rng.uniform(0.2, 0.7, c)
         beta = beta_in_a_gap(ops.batch_norm_inference_forward(x, gamma, np.zeros(c), mean, variance)[0])
         x, gamma, beta, mean, variance = (a.astype(dtype) for a in (x, gamma, beta, mean, variance))
         dy = (0.5 + rng.standard_normal(shape)).astype(dtype)
@@ -113,7 +114,7 @@ def attempt(wrong: frozenset[str], dy: Array, saved: BatchNormInferenceReluSaved
         d = dy * saved.relu.y
     of_parameters = dy if "mask_after" in wrong else d
     of_gamma = xhat
-    for name, other in (("dgamma_of_x", x), ("output_for_xhat", saved.relu.y)):
+    for name, other in (("dgamma_of_x", x), ("dgamma_of_centred", x - mean), ("output_for_xhat", saved.relu.y)):
         if name in wrong:
             of_gamma = other
     dgamma, dbeta = (of_parameters * of_gamma).sum(over), of_parameters.sum(over)
@@ -250,6 +251,14 @@ MISTAKES = (
         "outputs_swapped",
         Text("dgamma and dbeta are returned in the wrong order.", "dgamma 与 dbeta 返回的次序反了。"),
         Text("return dx, dgamma, dbeta", "return dx, dgamma, dbeta"),
+    ),
+    Mistake(
+        "dgamma_of_centred",
+        Text(
+            "dgamma is made with x - mean, which is not divided by the standard deviation.",
+            "dgamma 用的是 x - mean，没有除以标准差。",
+        ),
+        _DGAMMA,
     ),
 )
 

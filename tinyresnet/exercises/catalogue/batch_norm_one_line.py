@@ -9,7 +9,9 @@ import numpy as np
 
 from ... import ops
 from ...backend import Array
-from ..exercise import Case, Exercise, Mistake, Output, Rng
+from ...ops import BatchNormSaved
+from ..diagnosis.batch_norm import explain_dx
+from ..exercise import Case, Exercise, Finding, Mistake, Output, Rng
 from ..language import Text
 
 TASK = Text(
@@ -91,14 +93,21 @@ def attempt(wrong: frozenset[str], dy: Array, xhat: Array, gamma: Array, inv_std
     n = dy.size // dy.shape[-1]
     if "sums_not_averaged" in wrong:
         along_ones, along_xhat = along_ones * n, along_xhat * n
+    counted = len(dy) if "pixels_not_counted" in wrong else dy.size if "channels_counted" in wrong else n
+    if "divided_by_n_minus_1" in wrong:
+        counted -= 1
+    along_ones, along_xhat = along_ones * n / counted, along_xhat * n / counted
     if "variance_term_unbiased" in wrong:
         along_xhat = along_xhat * n / (n - 1)
+    if "brackets_forgotten" in wrong:
+        along: Array = along_ones + xhat * along_xhat
+        return gamma * inv_std * dy - along
     gamma_at_dy: Any = 1
     if "gamma_on_dy_only" in wrong:
         gamma_at_dy, gamma = gamma, np.ones_like(gamma)
     dx: Array = gamma_at_dy * dy
     if "mean_term_forgotten" not in wrong:
-        dx = dx - along_ones
+        dx = dx - along_ones * (-1 if "mean_term_sign" in wrong else 1)
     if "variance_term_forgotten" not in wrong:
         sign = -1 if "variance_term_sign" in wrong else 1
         dx = dx - sign * along_xhat * (1 if "xhat_forgotten" in wrong else xhat)
@@ -107,6 +116,15 @@ def attempt(wrong: frozenset[str], dy: Array, xhat: Array, gamma: Array, inv_std
     if "inv_std_forgotten" not in wrong:
         dx = dx * inv_std
     return dx
+
+
+def explained(output: int, cases: list[Case], came: list[Array]) -> Finding | None:
+    """The search of batch_norm_backward, on an x of mean 0 that has this xhat."""
+    return explain_dx(output, [case._replace(args=_as_saved(*case.args)) for case in cases], came)
+
+
+def _as_saved(dy: Array, xhat: Array, gamma: Array, inv_std: Array) -> tuple[Array, BatchNormSaved]:
+    return dy, BatchNormSaved(xhat / inv_std, gamma, np.zeros_like(gamma), inv_std**-2, inv_std)
 
 
 _LINE = Text(
@@ -214,6 +232,52 @@ MISTAKES = (
         _LINE,
         _FACTOR,
     ),
+    Mistake(
+        "mean_term_sign",
+        Text(
+            "The mean's term is added, not subtracted: the minus of x - mean got lost.",
+            "均值项加了而不是减：丢掉了 x - mean 中的负号。",
+        ),
+        _LINE,
+    ),
+    Mistake(
+        "pixels_not_counted",
+        Text(
+            "n is the number of images only. On pictures a channel has N*H*W values, and n counts them all.",
+            "n 只取了图像的个数。对图像来说，一个通道有 N*H*W 个值，n 要把它们都数进去。",
+        ),
+        _LINE,
+        _MEANS,
+    ),
+    Mistake(
+        "channels_counted",
+        Text(
+            "n counts the values of all channels (dy.size). Each channel has a mean of its own, so n is the values "
+            "of one.",
+            "n 把所有通道的值都数了进去（dy.size）。每个通道有自己的均值，n 只是一个通道的值的个数。",
+        ),
+        _LINE,
+        _MEANS,
+    ),
+    Mistake(
+        "divided_by_n_minus_1",
+        Text(
+            "Both terms are divided by n - 1. mean and var are divided by n here, so these means are too.",
+            "两项都除以了 n - 1。这里的均值和方差除以的是 n，所以这两个平均也除以 n。",
+        ),
+        _LINE,
+        _MEANS,
+    ),
+    Mistake(
+        "brackets_forgotten",
+        Text(
+            "The brackets are missing: gamma * inv_std multiplies dy alone, and the two other terms are subtracted "
+            "as they are.",
+            "缺少括号：gamma * inv_std 只乘了 dy，另外两项原样减去。",
+        ),
+        _LINE,
+        _FACTOR,
+    ),
 )
 
 EXERCISE = Exercise(
@@ -231,4 +295,5 @@ EXERCISE = Exercise(
     cases=cases,
     attempt=attempt,
     mistakes=MISTAKES,
+    explain=(explained,),
 )

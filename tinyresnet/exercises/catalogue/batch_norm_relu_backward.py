@@ -98,7 +98,7 @@ def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
     for shape, about in (((3, 2, 2, 3), Text("images", "图像")), ((10, 3), Text("a matrix [N, C]", "矩阵 [N, C]"))):
         c = shape[-1]
         x = 1 + rng.uniform(0.5, 2, c) * rng.standard_normal(shape)
-        gamma = rng.uniform(1.5, 3, c)
+        gamma = rng.uniform(1.5, 3, c) * np.where(np.arange(c) % 2, -1.0, 1.0)  # of both signs
         beta = beta_in_a_gap(ops.batch_norm_forward(x, gamma, np.zeros(c))[0])
         x, gamma, beta = (a.astype(dtype) for a in (x, gamma, beta))
         dy = (0.5 + rng.standard_normal(shape)).astype(dtype)
@@ -123,6 +123,8 @@ def attempt(wrong: frozenset[str], dy: Array, saved: BatchNormReluSaved) -> tupl
     d = dy if wrong & {"mask_forgotten", "mask_after"} else dy * mask
     if "times_y" in wrong:
         d = dy * saved.relu.y
+    if "pixels_not_counted" in wrong:
+        n = len(dy)
     if "open_ones_counted" in wrong:
         n = mask.sum(over).astype(dy.dtype)
     if "output_for_xhat" in wrong:
@@ -133,6 +135,8 @@ def attempt(wrong: frozenset[str], dy: Array, saved: BatchNormReluSaved) -> tupl
         dx = dx - in_terms.sum(over) / n
     if "variance_term_forgotten" not in wrong:
         dx = dx - xhat * ((in_terms * xhat).sum(over) / n)
+    if "batch_axis_only" in wrong:
+        dx = d - d.mean(0) - xhat * (d * xhat).mean(0)
     if "gamma_forgotten" not in wrong:
         dx = dx * gamma
     if "inv_std_forgotten" not in wrong:
@@ -141,6 +145,8 @@ def attempt(wrong: frozenset[str], dy: Array, saved: BatchNormReluSaved) -> tupl
         dx = dx * mask
     of_parameters = dy if "parameters_unmasked" in wrong else d
     dgamma, dbeta = (of_parameters * xhat).sum(over), of_parameters.sum(over)
+    if "averaged_not_summed" in wrong:
+        dgamma, dbeta = dgamma / dy[..., 0].size, dbeta / dy[..., 0].size
     return (dx, dbeta, dgamma) if "outputs_swapped" in wrong else (dx, dgamma, dbeta)
 
 
@@ -290,6 +296,32 @@ MISTAKES = (
         "outputs_swapped",
         Text("dgamma and dbeta are returned in the wrong order.", "dgamma 与 dbeta 返回的次序反了。"),
         Text("return dx, dgamma, dbeta", "return dx, dgamma, dbeta"),
+    ),
+    Mistake(
+        "pixels_not_counted",
+        Text(
+            "The means in dx are sums over all pixels, divided by the number of images only: n is N*H*W.",
+            "dx 中的均值对所有像素求了和，却只除以图像的个数：n 应为 N*H*W。",
+        ),
+        _DX,
+    ),
+    Mistake(
+        "batch_axis_only",
+        Text(
+            "The means in dx are taken over the batch only, as in a dense layer, and not over the pixels too.",
+            "dx 中的均值只在批次轴上取，像全连接层那样，没有对像素取。",
+        ),
+        _DX,
+    ),
+    Mistake(
+        "averaged_not_summed",
+        Text(
+            "The gradient of gamma or of beta is averaged over the values of a channel, not summed.",
+            "gamma 或 beta 的梯度对通道的值取了平均，而不是求和。",
+        ),
+        Text(
+            "dgamma = (d * xhat).sum(over); dbeta = d.sum(over)", "dgamma = (d * xhat).sum(over)；dbeta = d.sum(over)"
+        ),
     ),
 )
 

@@ -23,12 +23,12 @@ A unit of ResNet v2 adds two branches:
     output = shortcut + conv3(conv2(conv1(preact)))
 
 Write its backward pass. Each step has its pullback, a function that makes the gradient of the step's input from that of its output:
-`conv3_back(d)` and so on. Call them in the right order and add where branches meet. Mind where the shortcut leaves: at `preact` if it is a
-projection, and before it, at `inputs`, if it is the identity.
+`conv3_back(d)` and so on. Call them in the right order, each once, and add where branches meet. Mind where the shortcut leaves: at `preact`
+if it is a projection, and before it, at `inputs`, if it is the identity.
 
 - `d_output` [N, H, W, C]: the gradient of the loss with respect to output.
-- `preact_back`, `conv1_back`, `conv2_back`, `conv3_back`, `shortcut_back`: the pullbacks, array -> array. (In the net each may be called
-  only once.)
+- `preact_back`, `conv1_back`, `conv2_back`, `conv3_back`, `shortcut_back`: the pullbacks, array -> array. As in the net, each
+  may be called only once: what it kept of the forward pass is gone then. So add the gradients first.
 - `projection`: True or False.
 - Return d_inputs [N, H, W, C].
 """,
@@ -43,7 +43,8 @@ ResNet v2 的残差单元把两条分支相加：
 请按正确的顺序调用它们，并在分支相会处把梯度相加。注意捷径从哪里分出：投影捷径从 `preact` 分出，恒等捷径从它之前的 `inputs` 分出。
 
 - `d_output` [N, H, W, C]：损失对 output 的梯度。
-- `preact_back`、`conv1_back`、`conv2_back`、`conv3_back`、`shortcut_back`：各个 pullback，数组 -> 数组；在网络里每个只能调用一次。
+- `preact_back`、`conv1_back`、`conv2_back`、`conv3_back`、`shortcut_back`：各个 pullback，数组 -> 数组。与网络中一样，
+  每个只能调用一次：调用后，它为反向保存的东西就没有了。所以要先把梯度加起来。
 - `projection`：True 或 False。
 - 返回 d_inputs [N, H, W, C]。
 """,
@@ -115,7 +116,7 @@ def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
     ):
         steps = [(rng.standard_normal((3, 3)) + np.eye(3)).astype(dtype) for _ in range(5)]
         inputs, d_output = (rng.standard_normal((2, 3, 2, 3)).astype(dtype) for _ in range(2))
-        backs = tuple(partial(_back, step=step) for step in steps)
+        backs = tuple(map(OnceOnly, steps))
         forward = partial(_forward, steps=steps, projection=projection)
         yield Case(about, (d_output, *backs, projection), forward=forward, arrays=(inputs,))
 
@@ -127,24 +128,46 @@ def _forward(inputs: Array, steps: list[Array], projection: bool) -> Array:
     return output
 
 
-def _back(d: Array, step: Array) -> Array:
-    return d @ step.T
+class OnceOnly:
+    """The pullback of one step, a matrix [C, C]. As in the net it takes one gradient: another one it refuses.
+
+    The same gradient may come again, as when one looks how long the function takes. Raises RuntimeError.
+    """
+
+    def __init__(self, step: Array) -> None:
+        self.step = step
+        self.taken: Array | None = None
+
+    def __call__(self, d: Array) -> Array:
+        if self.taken is not None and not np.array_equal(self.taken, d):
+            raise RuntimeError("a pullback may be called only once: add the gradients first, then call it")
+        self.taken = np.array(d)
+        return self.again(d)
+
+    def again(self, d: Array) -> Array:
+        """Any number of gradients."""
+        return d @ self.step.T
 
 
 def attempt(wrong: frozenset[str], d_output: Array, preact_back: Pullback, *backs: Any) -> Array:
     """`answer` with these mistakes made."""
     *conv_backs, shortcut_back, projection = backs
+    *conv_backs, shortcut_back, preact_back = (back.again for back in (*conv_backs, shortcut_back, preact_back))
     if "halved_by_the_addition" in wrong:
         d_output = d_output / 2
     conv_backs = conv_backs if "order_not_reversed" in wrong else conv_backs[::-1]
     if "conv2_forgotten" in wrong:
         del conv_backs[1]
     d_preact = reduce(lambda d, back: back(d), conv_backs, d_output)
-    d_shortcut = backs[2](d_output) if "shortcut_after_conv3" in wrong else d_output
+    d_shortcut = backs[2].again(d_output) if "shortcut_after_conv3" in wrong else d_output
     d_shortcut = d_preact if "d_output_overwritten" in wrong else d_shortcut
     for_projections_only = "identity_needs_no_shortcut_back" in wrong and not projection
     if "shortcut_back_forgotten" not in wrong and not for_projections_only:
         d_shortcut = shortcut_back(d_shortcut)
+    if "shortcut_subtracted" in wrong:
+        d_shortcut = -d_shortcut
+    if "identity_shortcut_forgotten" in wrong and not projection:
+        d_shortcut = np.zeros_like(d_shortcut)
     if "shortcut_forgotten" in wrong:
         d_shortcut = np.zeros_like(d_shortcut)
     if "residual_forgotten" in wrong:
@@ -168,7 +191,8 @@ _RESIDUAL = Text(
 )
 _SHORTCUT = Text("d_shortcut = shortcut_back(d_output)", "d_shortcut = shortcut_back(d_output)")
 _CONCEPT = Text(
-    "The backward pass is the forward pass in a mirror: an addition hands its gradient to both branches unchanged, and where a value was "
+    "The backward pass is the forward pass in a mirror: an addition hands its gradient to both branches "
+    "unchanged, and where a value was "
     "used twice its two gradients are added, at the very place where the branches parted.",
     "反向传播是前向传播的镜像：加法把梯度原样交给两条分支；一个值用了两次，两份梯度就相加，而且恰在分支分开的地方相加。",
 )
@@ -177,7 +201,8 @@ MISTAKES = (
     Mistake(
         "shortcut_forgotten",
         Text(
-            "Only the residual branch is there. The shortcut is what lets a gradient through a hundred units: it must be added.",
+            "Only the residual branch is there. The shortcut is what lets a gradient through a hundred units: "
+            "it must be added.",
             "只有残差分支。捷径正是让梯度穿过上百个单元的那条路，必须加上。",
         ),
         _LINE,
@@ -193,7 +218,8 @@ MISTAKES = (
     Mistake(
         "identity_through_preact",
         Text(
-            "The identity shortcut's gradient went through preact_back. That shortcut leaves at inputs, before batch norm and ReLU.",
+            "The identity shortcut's gradient went through preact_back. That shortcut leaves at inputs, before "
+            "batch norm and ReLU.",
             "恒等捷径的梯度也经过了 preact_back。恒等捷径从 inputs 分出，在批归一化和 ReLU 之前。",
         ),
         _LINE,
@@ -201,7 +227,8 @@ MISTAKES = (
     Mistake(
         "projection_past_preact",
         Text(
-            "The projection's gradient was added at inputs. A projection reads preact: it has to go through preact_back as well.",
+            "The projection's gradient was added at inputs. A projection reads preact: it has to go through "
+            "preact_back as well.",
             "投影捷径的梯度加在了 inputs 处。投影读的是 preact，它的梯度也要经过 preact_back。",
         ),
         _LINE,
@@ -233,7 +260,8 @@ MISTAKES = (
     Mistake(
         "shortcut_back_forgotten",
         Text(
-            "d_output is added as it is. Even the identity shortcut has a pullback: subsampling's, or that of a 1x1 convolution.",
+            "d_output is added as it is. Even the identity shortcut has a pullback: subsampling's, or that of a "
+            "1x1 convolution.",
             "直接加上了 d_output。捷径也有 pullback：下采样的，或 1x1 卷积的。",
         ),
         _SHORTCUT,
@@ -241,7 +269,8 @@ MISTAKES = (
     Mistake(
         "identity_needs_no_shortcut_back",
         Text(
-            "shortcut_back is called for projections only. With a stride the identity shortcut subsamples, and so has a pullback.",
+            "shortcut_back is called for projections only. With a stride the identity shortcut subsamples, and "
+            "so has a pullback.",
             "只对投影捷径调用了 shortcut_back。带步长时恒等捷径要下采样，所以也有 pullback。",
         ),
         _SHORTCUT,
@@ -272,6 +301,23 @@ MISTAKES = (
             "conv3_back(d_output) and shortcut_back(d_output), both of it whole",
             "conv3_back(d_output) 与 shortcut_back(d_output)，都用完整的 d_output",
         ),
+    ),
+    Mistake(
+        "shortcut_subtracted",
+        Text(
+            "The shortcut's gradient is subtracted. The branches are added, so both of their gradients come with a plus.",
+            "减去了捷径的梯度。两条分支是相加的，两份梯度都取正号。",
+        ),
+        _LINE,
+    ),
+    Mistake(
+        "identity_shortcut_forgotten",
+        Text(
+            "The shortcut is added for a projection only. The identity has a gradient too, and it is the one "
+            "that goes through the net unhindered.",
+            "只对投影捷径加上了梯度。恒等捷径也有梯度，而且正是它畅通无阻地穿过整个网络。",
+        ),
+        _LINE,
     ),
 )
 

@@ -99,8 +99,8 @@ def by_gathering(dcol: Array, shape: tuple[int, int, int, int], stride: int, pad
 
 def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
     """Windows that overlap, paddings that differ on all sides, rows that no window saw, and a row to read by eye."""
-    yield _case(rng, dtype, (2, 4, 3, 2), (3, 3), 1, ((1, 1), (1, 1)), Text("3x3, padding 1", "3x3，填充 1"))
-    about = Text("3x3, stride 2, unequal padding, a row left over", "3x3，步长 2，各边填充不等，剩下一行")
+    yield _case(rng, dtype, (2, 4, 3, 2), (3, 3), 1, ((1, 1), (1, 1)), Text("3x3 windows, padding 1", "3x3，填充 1"))
+    about = Text("3x3 windows, stride 2, unequal padding, a row left over", "3x3，步长 2，各边填充不等，剩下一行")
     yield _case(rng, dtype, (2, 5, 3, 2), (3, 3), 2, ((1, 0), (0, 2)), about)
     about = Text("a kernel 2x3, stride 2, no padding, a column left over", "2x3 卷积核，步长 2，不填充，剩下一列")
     yield _case(rng, dtype, (2, 4, 6, 1), (2, 3), 2, ((0, 0), (0, 0)), about)
@@ -157,6 +157,8 @@ def attempt(wrong: frozenset[str], dcol: Array, shape: tuple[int, int, int, int]
         return dx[:, top : high - bottom, left : wide - right]
     if "crop_off_by_one" in wrong:
         top, left = 0, 0
+    if "crop_one_late" in wrong:
+        top, left, dx = top + 1, left + 1, np.pad(dx, ((0, 0), (0, 1), (0, 1), (0, 0)))
     if "crop_on_the_wrong_side" in wrong:
         top, left = high - h - top, wide - w - left
     return dx[:, top : top + h, left : left + w]
@@ -281,6 +283,15 @@ MISTAKES = (
         "first_image_only",
         Text("Only the first image of the batch gets a gradient.", "只有批次中的第一幅图像得到了梯度。"),
         _LINE,
+    ),
+    Mistake(
+        "crop_one_late",
+        Text(
+            "The crop begins one pixel late, at (top + 1, left + 1): it counts from 1.",
+            "裁剪晚了一个像素，从 (top + 1, left + 1) 开始：是从 1 数起的。",
+        ),
+        _CROP_LINE,
+        _CROP,
     ),
 )
 

@@ -138,6 +138,8 @@ MISTAKES = (
     *_of(
         of_input, "crop_off_by_one", "crop_on_the_wrong_side", "crop_to_minus_zero", "padding_kept", "leftover_rows_cut"
     ),
+    *_of(of_input, "crop_one_early", "crop_one_late"),
+    *_of(of_weights, "last_image_only"),
     *_of(of_weights, "dw_batch_mean", "last_pixel_only", "dw_flipped", "channels_swapped", "pads_swapped"),
     Mistake(
         "kh_kw_swapped",
@@ -170,6 +172,7 @@ MISTAKES = (
         Text("Only the first image of the batch is looked at.", "只处理了批次中的第一幅图像。"),
         _BOTH,
     ),
+    *of_weights.mistakes_of_axes(_BOTH),
 )
 
 EXERCISE = Exercise(

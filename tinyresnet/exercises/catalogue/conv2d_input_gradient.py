@@ -12,7 +12,7 @@ from ...backend import Array
 from ...ops import Conv2DSaved
 from ..exercise import Case, Exercise, Mistake, Output, Rng
 from ..language import Text
-from .conv2d_weights_gradient import GEOMETRIES, convolve, problem
+from .conv2d_weights_gradient import GEOMETRIES, ROOM, convolve, mistakes_of_axes, of_other_axis, problem
 
 TASK = Text(
     en="""\
@@ -120,8 +120,8 @@ def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
 
 def attempt(wrong: frozenset[str], dy: Array, saved: Conv2DSaved) -> Array:
     """`answer` with these mistakes made."""
-    (n, h, v, c), w, ((top, bottom), (left, right)) = saved.x.shape, _kernel(wrong, saved.w), saved.pads
-    stride, (rh, rw) = saved.stride, saved.rate
+    (n, h, v, c), w = saved.x.shape, _kernel(wrong, saved.w)
+    stride, (rh, rw), ((top, bottom), (left, right)) = of_other_axis(wrong, saved)
     if "rate_ignored" in wrong:
         rh = rw = 1
     if "dy_repeated" in wrong:
@@ -131,8 +131,7 @@ def attempt(wrong: frozenset[str], dy: Array, saved: Conv2DSaved) -> Array:
         h, v = (sh * (dy.shape[1] - 1) + (w.shape[0] - 1) * rh + 1, sw * (dy.shape[2] - 1) + (w.shape[1] - 1) * rw + 1)
         h, v = h - top - bottom, v - left - right
     rows, cols = sh * np.arange(dy.shape[1])[:, None], sw * np.arange(dy.shape[2])
-    room = max(saved.stride)  # a repeated dy reaches beyond the padding
-    dx = np.zeros((n, top + h + bottom + room, left + v + right + room, c), dy.dtype)
+    dx = np.zeros((n, top + h + bottom + ROOM, left + v + right + ROOM, c), dy.dtype)
     overwritten = bool(wrong & {"overlaps_overwritten", "last_window_wins"})
     for i, j in list(np.ndindex(*w.shape[:2]))[:: -1 if "last_window_wins" in wrong else 1]:
         to = (slice(None), rows + i * rh, cols + j * rw)
@@ -147,6 +146,10 @@ def attempt(wrong: frozenset[str], dy: Array, saved: Conv2DSaved) -> Array:
         top, left = 0, 0
     if "crop_on_the_wrong_side" in wrong:
         top, left = bottom, right
+    if "crop_one_early" in wrong:
+        top, left = max(top - 1, 0), max(left - 1, 0)
+    if "crop_one_late" in wrong:
+        top, left = top + 1, left + 1
     return dx[:, top : top + h, left : left + v]
 
 
@@ -305,6 +308,25 @@ MISTAKES = (
         Text("Only the first image of the batch gets a gradient.", "只有批次中的第一幅图像得到了梯度。"),
         LINE,
     ),
+    Mistake(
+        "crop_one_early",
+        Text(
+            "The crop begins one pixel early, at (top - 1, left - 1).",
+            "裁剪早了一个像素，从 (top - 1, left - 1) 开始。",
+        ),
+        _CROP_LINE,
+        _CROP,
+    ),
+    Mistake(
+        "crop_one_late",
+        Text(
+            "The crop begins one pixel late, at (top + 1, left + 1): it counts from 1.",
+            "裁剪晚了一个像素，从 (top + 1, left + 1) 开始：是从 1 数起的。",
+        ),
+        _CROP_LINE,
+        _CROP,
+    ),
+    *mistakes_of_axes(LINE),
 )
 
 EXERCISE = Exercise(

@@ -95,8 +95,14 @@ def one_number_at_a_time(x: Array, w: Array, stride: int, pads: Pads) -> Array:
 def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
     """Odd and even sizes, strides, paddings that differ on all sides, and TF-Slim's own tables."""
     for shape, kernel, stride, pads, about in (
-        ((2, 4, 3, 2), (3, 3, 2, 3), 1, ((1, 1), (1, 1)), Text("3x3, padding 1", "3x3，填充 1")),
-        ((2, 4, 6, 1), (3, 3, 1, 2), 2, ((0, 1), (2, 0)), Text("stride 2, unequal padding", "步长 2，各边填充不等")),
+        ((2, 4, 3, 2), (3, 3, 2, 3), 1, ((1, 1), (1, 1)), Text("a 3x3 kernel, padding 1", "3x3，填充 1")),
+        (
+            (2, 4, 6, 1),
+            (3, 3, 1, 2),
+            2,
+            ((0, 1), (2, 0)),
+            Text("a 3x3 kernel, stride 2, unequal padding", "步长 2，各边填充不等"),
+        ),
         ((2, 3, 5, 2), (2, 3, 2, 2), 1, ((0, 0), (0, 0)), Text("a kernel 2x3, no padding", "2x3 卷积核，不填充")),
     ):
         x, w = (rng.standard_normal(s).astype(dtype) for s in (shape, kernel))
@@ -122,6 +128,8 @@ def attempt(wrong: frozenset[str], x: Array, w: Array, stride: int, pads: Pads) 
         pads = (pads[0][::-1], pads[1][::-1])
     if "rows_and_columns_padded_alike" in wrong:
         pads = (pads[0], pads[0])
+    if "pads_exchanged" in wrong:
+        pads = pads[::-1]
     if "pads_ignored" in wrong:
         pads = ((0, 0), (0, 0))
     padded = np.pad(x, ((0, 0), *pads, (0, 0)), mode="edge" if "edges_repeated" in wrong else "constant")
@@ -133,11 +141,20 @@ def attempt(wrong: frozenset[str], x: Array, w: Array, stride: int, pads: Pads) 
     for i, j in np.ndindex(kh, kw):
         rows, cols = i + step * np.arange(oh), j + step * np.arange(ow)
         seen = padded[:, rows[:, None], cols]  # [N, OH, OW, C]
+        if "negative_index_wraps" in wrong:
+            seen = _from_the_other_end(x, rows - pads[0][0], cols - pads[1][0])
         tap = seen[..., -1:] * w[i, j, -1] if "last_channel_only" in wrong else seen @ w[i, j]
         y = tap if "overlaps_overwritten" in wrong else y + tap
     if "first_image_only" in wrong:
         y[1:] = 0
     return y
+
+
+def _from_the_other_end(x: Array, rows: Array, cols: Array) -> Array:
+    """The pixels of x at these places, 0 behind its end. NumPy counts a negative place from the end."""
+    inside = (rows < x.shape[1])[:, None] & (cols < x.shape[2])  # [OH, OW]
+    seen: Array = x[:, (rows % x.shape[1])[:, None], cols % x.shape[2]] * inside[:, :, None].astype(x.dtype)
+    return seen
 
 
 _LINE = Text(
@@ -246,6 +263,25 @@ MISTAKES = (
             "输出少了一行一列：计算大小时漏了 + 1。",
         ),
         _SIZE_LINE,
+    ),
+    Mistake(
+        "pads_exchanged",
+        Text(
+            "pads[0] and pads[1] are exchanged: (top, bottom) is height's, (left, right) is width's.",
+            "pads[0] 与 pads[1] 用反了：(top, bottom) 属于高，(left, right) 属于宽。",
+        ),
+        _PAD_LINE,
+        _PAD_CONCEPT,
+    ),
+    Mistake(
+        "negative_index_wraps",
+        Text(
+            "A row or column before the first one was not caught: x[-1] is the last row, not a zero. Both ends have "
+            "to be tested, or x padded.",
+            "没有排除第一行、第一列之前的下标：x[-1] 是最后一行，而不是 0。两端都要判断，或者先填充 x。",
+        ),
+        _PAD_LINE,
+        _PAD_CONCEPT,
     ),
 )
 

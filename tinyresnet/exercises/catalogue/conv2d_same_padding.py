@@ -81,13 +81,18 @@ _EXPLAINED = "TF-Slim, resnet_v2_test.py, testConv2DSameEven and testConv2DSameO
 def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
     """TF-Slim's tables, ResNet's stem, rates, even kernels, a stride larger than the kernel, and numbers drawn by chance."""
     for args, pads, about, source in (
-        ((4, 3, 2, 1), ((1, 1), (0, 1)), Text("4 pixels, 3x3, stride 2", "4 像素，3x3，步长 2"), _EXPLAINED),
-        ((5, 3, 2, 1), ((1, 1), (1, 1)), Text("5 pixels, 3x3, stride 2", "5 像素，3x3，步长 2"), _EXPLAINED),
+        ((4, 3, 2, 1), ((1, 1), (0, 1)), Text("4 pixels, kernel 3, stride 2", "4 像素，3x3，步长 2"), _EXPLAINED),
+        ((5, 3, 2, 1), ((1, 1), (1, 1)), Text("5 pixels, kernel 3, stride 2", "5 像素，3x3，步长 2"), _EXPLAINED),
         ((224, 7, 2, 1), ((3, 3), (2, 3)), Text("ResNet's stem on 224 pixels", "ResNet 的首层，224 像素"), "by hand"),
-        ((9, 3, 1, 2), ((2, 2), (2, 2)), Text("stride 1, rate 2", "步长 1，空洞率 2"), "by hand"),
-        ((8, 3, 2, 2), ((2, 2), (1, 2)), Text("stride 2, rate 2", "步长 2，空洞率 2"), "by hand"),
+        ((9, 3, 1, 2), ((2, 2), (2, 2)), Text("9 pixels, kernel 3, stride 1, rate 2", "步长 1，空洞率 2"), "by hand"),
+        ((8, 3, 2, 2), ((2, 2), (1, 2)), Text("8 pixels, kernel 3, stride 2, rate 2", "步长 2，空洞率 2"), "by hand"),
         ((7, 4, 1, 1), ((1, 2), (1, 2)), Text("an even kernel, stride 1", "偶数大小的卷积核，步长 1"), "by hand"),
-        ((6, 1, 2, 1), ((0, 0), (0, 0)), Text("1x1, stride 2: no padding", "1x1，步长 2：不填充"), "by hand"),
+        (
+            (6, 1, 2, 1),
+            ((0, 0), (0, 0)),
+            Text("a kernel of 1 with stride 2, which needs no padding", "1x1，步长 2：不填充"),
+            "by hand",
+        ),
     ):
         yield Case(about, args, expected=pads, source=source)
     for _ in range(3):
@@ -101,6 +106,8 @@ def attempt(wrong: frozenset[str], size: int, kernel: int, stride: int, rate: in
         rate = 1
     extent = kernel * rate if "extent_is_kernel_times_rate" in wrong else (kernel - 1) * rate + 1
     windows = size // stride if "same_rounds_down" in wrong else -(-size // stride)
+    if "one_window_too_many" in wrong:
+        windows += 1
     total = (windows - 1) * stride + extent - size
     if "negative_padding" not in wrong:
         total = max(total, 0)
@@ -234,6 +241,15 @@ MISTAKES = (
             "conv2d_same 两侧各填充 kernel // 2（PyTorch 的习惯）。只有奇数卷积核且空洞率为 1 时才对。",
         ),
         _HAND_LINE,
+    ),
+    Mistake(
+        "one_window_too_many",
+        Text(
+            "total is ceil(size / stride) * stride + extent - size. From the first window to the last there is one "
+            "step less than there are windows.",
+            "total 写成了 ceil(size / stride) * stride + extent - size。从第一个窗口到最后一个窗口，步数比窗口数少一。",
+        ),
+        _SAME_LINE,
     ),
 )
 

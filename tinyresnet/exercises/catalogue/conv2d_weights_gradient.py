@@ -119,7 +119,7 @@ GEOMETRIES = (
         (2, 2),
         (1, 1),
         ((1, 1), (1, 1)),
-        Text("stride 2, an even height, C = K", "步长 2，高为偶数，C = K"),
+        Text("images of even height, stride 2, C = K", "高为偶数的图像，步长 2，C = K"),
     ),
     Geometry(
         (2, 4, 3, 2),
@@ -127,26 +127,26 @@ GEOMETRIES = (
         (1, 1),
         (2, 2),
         ((2, 2), (2, 2)),
-        Text("rate 2, C is not K", "空洞率 2，C 不等于 K"),
+        Text("images with rate 2, C not K", "图像，空洞率 2，C 不等于 K"),
     ),
     Geometry(
-        (2, 4, 4, 1),
-        (2, 3, 1, 2),
-        (2, 1),
+        (2, 4, 5, 1),
+        (3, 2, 1, 2),
+        (1, 2),
         (1, 1),
         ((1, 0), (0, 2)),
         Text(
-            "a kernel 2x3, stride (2, 1), unequal padding, a row that no window sees",
-            "2x3 卷积核，步长 (2, 1)，各边填充不等，有一行没有窗口看到",
+            "a kernel 3x2, stride (1, 2), unequal padding, a column that no window sees",
+            "3x2 卷积核，步长 (1, 2)，各边填充不等，有一列没有窗口看到",
         ),
     ),
     Geometry(
         (2, 5, 3, 1),
         (2, 2, 1, 2),
         (1, 1),
-        (2, 1),
+        (1, 2),
         ((1, 1), (0, 1)),
-        Text("rate (2, 1): another one down than across", "空洞率 (2, 1)：纵向与横向不同"),
+        Text("images with rate (1, 2), another one down than across", "图像，空洞率 (1, 2)，纵向与横向不同"),
     ),
 )
 
@@ -175,19 +175,36 @@ def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
         )
 
 
+ROOM = 4  # pixels behind the padding: a window in the wrong place may reach so far
+
+
+def of_other_axis(wrong: frozenset[str], saved: Conv2DSaved) -> tuple[Pair, Pair, Pads]:
+    """Stride, rate and pads, with those of one axis used for the other."""
+    stride, rate, pads = saved.stride, saved.rate, saved.pads
+    if "stride_of_rows_for_both" in wrong:
+        stride = (stride[0], stride[0])
+    if "rate_of_rows_for_both" in wrong:
+        rate = (rate[0], rate[0])
+    if "rows_and_columns_padded_alike" in wrong:
+        pads = (pads[0], pads[0])
+    return stride, rate, pads[::-1] if "pads_exchanged" in wrong else pads
+
+
 def attempt(wrong: frozenset[str], dy: Array, saved: Conv2DSaved) -> Array:
     """`answer` with these mistakes made."""
-    pads = saved.pads
+    (sh, sw), (rh, rw), pads = of_other_axis(wrong, saved)
     if "pads_swapped" in wrong:
         pads = (pads[0][::-1], pads[1][::-1])
     x = np.pad(saved.x, ((0, 0), *pads, (0, 0)), mode="edge" if "edges_repeated" in wrong else "constant")
-    (sh, sw), (rh, rw) = saved.stride, saved.rate
+    x = np.pad(x, ((0, 0), (0, ROOM), (0, ROOM), (0, 0)))
     if "stride_ignored" in wrong:
         sh = sw = 1
     if "rate_ignored" in wrong:
         rh = rw = 1
     if "first_image_only" in wrong:
         x, dy = x[:1], dy[:1]
+    if "last_image_only" in wrong:
+        x, dy = x[-1:], dy[-1:]
     dw = np.empty_like(saved.w)
     rows, cols = sh * np.arange(dy.shape[1]), sw * np.arange(dy.shape[2])
     for i, j in np.ndindex(*dw.shape[:2]):
@@ -222,6 +239,35 @@ CONCEPT = Text(
 _PAD_CONCEPT = Text(
     "The windows must lie where they lay in the forward pass: over the same padding.",
     "窗口的位置必须与前向传播时一样：用同样的填充。",
+)
+
+
+def mistakes_of_axes(line: Text) -> tuple[Mistake, ...]:
+    """Those of `of_other_axis`. A square picture with a square kernel shows none of them."""
+    said = (
+        ("stride_of_rows_for_both", "stride[0], that of the height, is", "高的 stride[0]"),
+        ("rate_of_rows_for_both", "rate[0], that of the height, is", "高的 rate[0]"),
+        ("rows_and_columns_padded_alike", "pads[0], those of the height, are", "高的 pads[0]"),
+    )
+    both = tuple(
+        Mistake(
+            name,
+            Text(f"{en} used for the width too.", f"宽也用了{zh}。"),
+            line,
+            _BOTH_AXES,
+        )
+        for name, en, zh in said
+    )
+    exchanged = Text(
+        "pads[0] and pads[1] are exchanged: (top, bottom) is height's, (left, right) is width's.",
+        "pads[0] 与 pads[1] 用反了：(top, bottom) 属于高，(left, right) 属于宽。",
+    )
+    return (*both, Mistake("pads_exchanged", exchanged, line, _BOTH_AXES))
+
+
+_BOTH_AXES = Text(
+    "Height and width have a stride, a rate and paddings each: (sh, sw), (rh, rw), ((top, bottom), (left, right)).",
+    "高与宽各有自己的步长、空洞率和填充：(sh, sw)、(rh, rw)、((top, bottom), (left, right))。",
 )
 
 MISTAKES = (
@@ -304,6 +350,15 @@ MISTAKES = (
         _PAD_LINE,
         _PAD_CONCEPT,
     ),
+    Mistake(
+        "last_image_only",
+        Text(
+            "= in the place of += in the loop over images: only the last image is left.",
+            "在遍历图像的循环里写成了 = 而不是 +=：只剩下最后一幅图像。",
+        ),
+        LINE,
+    ),
+    *mistakes_of_axes(LINE),
 )
 
 EXERCISE = Exercise(

@@ -19,7 +19,7 @@ axis after each of them?
 A window of `kernel` pixels, `rate` apart, reaches over (kernel - 1) * rate + 1 pixels: call that its extent. It moves
 `stride` pixels at a time.
 
-- VALID: no padding. As many windows as fit: floor((n - extent) / stride) + 1.
+- VALID: no padding. As many windows as fit: floor((n - extent) / stride) + 1, which may be 0.
 - SAME, TensorFlow's: padded so that there are ceil(n / stride) windows, whatever the kernel.
 
 Write `feature_map_sizes(size, layers)`.
@@ -33,7 +33,7 @@ Write `feature_map_sizes(size, layers)`.
 
 窗口有 `kernel` 个像素，彼此相隔 `rate`，覆盖的范围是 (kernel - 1) * rate + 1 个像素，记作 extent。窗口每次移动 `stride` 个像素。
 
-- VALID：不填充，能放下几个窗口就有几个：floor((n - extent) / stride) + 1。
+- VALID：不填充，能放下几个窗口就有几个：floor((n - extent) / stride) + 1，可以是 0。
 - SAME（TensorFlow 的）：填充到恰好有 ceil(n / stride) 个窗口，与卷积核大小无关。
 
 请写出 `feature_map_sizes(size, layers)`。
@@ -96,21 +96,27 @@ def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
         source="He et al. 2016, Deep Residual Learning for Image Recognition, table 1",
     )
     yield Case(
-        Text("an odd size: 321 pixels", "奇数大小：321 像素"),
+        Text("an odd size, 321 pixels", "奇数大小：321 像素"),
         (321, _RESNET_50[:4]),
         expected=([161, 81, 41, 21],),
         source="TF-Slim, resnet_v2.py: (size - 1) / output_stride + 1 for 321 = 10 * 32 + 1",
     )
     yield Case(
-        Text("VALID, rate 2 and an even kernel", "VALID、空洞率 2、偶数大小的卷积核"),
+        Text("a VALID layer with rate 2 and an even kernel", "VALID、空洞率 2、偶数大小的卷积核"),
         (60, list(_MIXED)),
         expected=([29, 29, 25, 12, 6],),
         source="counted by hand",
     )
     yield Case(
-        Text("stride 3", "步长 3"),
+        Text("layers of stride 3", "步长 3"),
         (22, [(3, 3, 1, "SAME"), (2, 3, 1, "VALID"), (1, 3, 1, "SAME")]),
         expected=([8, 3, 1],),
+        source="counted by hand",
+    )
+    yield Case(
+        Text("a VALID kernel larger than the map", "比特征图还大的 VALID 卷积核"),
+        (2, [(3, 2, 1, "VALID")]),
+        expected=([0],),
         source="counted by hand",
     )
     size = int(rng.integers(40, 90))
@@ -128,6 +134,8 @@ def attempt(wrong: frozenset[str], size: int, layers: list[Layer]) -> list[int]:
     for kernel, stride, rate, padding in layers:
         if "size_not_carried" in wrong:
             n = size
+        if "same_and_valid_exchanged" in wrong:
+            padding = "VALID" if padding == "SAME" else "SAME"
         extent = (kernel - 1) * rate + 1
         if "rate_ignored" in wrong:
             extent = kernel
@@ -139,6 +147,8 @@ def attempt(wrong: frozenset[str], size: int, layers: list[Layer]) -> list[int]:
             places = (n - extent) / stride
             if "fractions_carried" not in wrong:
                 places = math.ceil(places) if "valid_rounds_up" in wrong else math.floor(places)
+            if "truncated" in wrong:
+                places = int((n - extent) / stride)
             n = places if "plus_one_forgotten" in wrong else places + 1
         sizes.append(math.floor(n))
     if "input_size_listed_too" in wrong:
@@ -152,6 +162,8 @@ def _same(wrong: frozenset[str], n: float, kernel: int, stride: int, extent: int
         return n
     if "same_pads_half_the_kernel" in wrong:
         return (n + 2 * (kernel // 2) - extent) // stride + 1
+    if "same_rounds_to_nearest" in wrong:
+        return round(n / stride)
     return n // stride if "same_rounds_down" in wrong else math.ceil(n / stride)
 
 
@@ -264,6 +276,25 @@ MISTAKES = (
         Text("Only the last size is returned, not one for each layer.", "只返回了最后的大小，没有给出每一层的。"),
         _LOOP_LINE,
         _CHAIN,
+    ),
+    Mistake(
+        "same_rounds_to_nearest",
+        Text(
+            "SAME is rounded to the nearest integer: round(n / stride). A last window that is only half on the picture "
+            "still counts.",
+            "SAME 四舍五入了：round(n / stride)。最后一个窗口哪怕只有一部分在图上，也要算。",
+        ),
+        _SAME_LINE,
+    ),
+    Mistake("same_and_valid_exchanged", Text("SAME and VALID are exchanged.", "SAME 与 VALID 弄反了。"), _LINE),
+    Mistake(
+        "truncated",
+        Text(
+            "int() cuts the fraction off, and so rounds a negative number up: where no window fits, one is counted. "
+            "// rounds down.",
+            "int() 去掉小数部分，所以负数是向上取整的：一个窗口也放不下时却数出了一个。应当用向下取整的 //。",
+        ),
+        _VALID_LINE,
     ),
 )
 

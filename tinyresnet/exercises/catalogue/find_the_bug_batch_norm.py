@@ -10,7 +10,7 @@ from ...backend import Array
 from ...ops import BatchNormSaved
 from ..exercise import Case, Exercise, Mistake, Output, Rng
 from ..language import Text
-from .batch_norm_backward import through_the_graph
+from .batch_norm_backward import _gamma, through_the_graph
 
 TASK = Text(
     en="""\
@@ -105,7 +105,7 @@ def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
     ):
         c = shape[-1]
         x = 1 + rng.uniform(0.5, 2, c) * rng.standard_normal(shape)
-        x, gamma, beta = (a.astype(dtype) for a in (x, rng.uniform(1.5, 3, c), rng.standard_normal(c)))
+        x, gamma, beta = (a.astype(dtype) for a in (x, _gamma(rng, c), rng.standard_normal(c)))
         dy = (0.5 + rng.standard_normal(shape)).astype(dtype)
         yield Case(about, (dy, ops.batch_norm_forward(x, gamma, beta)[1]))
 

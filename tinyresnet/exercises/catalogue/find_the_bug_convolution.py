@@ -116,7 +116,7 @@ SAME_ON_EVEN = Geometry(
     (2, 2),
     (1, 1),
     ((0, 1), (0, 1)),
-    Text("SAME, stride 2, even size", "SAME，步长 2，偶数大小"),
+    Text("SAME padding, stride 2, even size", "SAME，步长 2，偶数大小"),
 )
 BY_HAND = Geometry(
     (2, 4, 3, 2),
@@ -132,7 +132,7 @@ ODD_PADDING = Geometry(
     (1, 1),
     (3, 3),
     ((1, 2), (1, 2)),
-    Text("2x2, rate 3: an odd padding", "2x2，空洞率 3：填充总数为奇数"),
+    Text("a 2x2 kernel, rate 3, an odd padding", "2x2，空洞率 3：填充总数为奇数"),
 )
 VALID = Geometry(
     (2, 4, 3, 1),
@@ -140,7 +140,7 @@ VALID = Geometry(
     (2, 2),
     (1, 1),
     ((0, 0), (0, 0)),
-    Text("no padding, stride 2", "不填充，步长 2"),
+    Text("images without padding, stride 2", "不填充，步长 2"),
 )
 
 

@@ -23,7 +23,8 @@ this checks next to nothing. Prove it: write a batch_norm_backward that is *wron
 
 Yours is called with dy = 1 everywhere, where dx, dgamma and dbeta must come out right (within 1e-6); and with a random dy, where one of
 them must be off by a hundredth of the largest gradient or more. A backward pass is linear in dy, and so are those that people get wrong:
-yours is called with dy = -3 as well, and looking whether dy is 1 is no way out.
+yours must be linear too (it is called with dy = -3 as well, and with the sum of several dy, which must give the sum of what these gave),
+and looking at what dy is is no way out.
 
 - `dy` [..., C]; `saved.x` [..., C], `saved.gamma`, `saved.mean`, `saved.var`, `saved.inv_std` [C]: as in batch_norm_backward.
 - Return your wrong dx [..., C], dgamma [C], dbeta [C], of dy's dtype.
@@ -35,8 +36,8 @@ There are many ways. What is the right dx when dy is 1? How little is needed to 
 写一个*错误的* batch_norm_backward，却能让这种检验判为正确。
 
 你的函数会在 dy 全为 1 时被调用，此时 dx、dgamma、dbeta 必须都对（误差在 1e-6 以内）；也会在 dy 随机时被调用，
-此时其中之一的误差必须达到最大梯度的百分之一以上。反向传播对 dy 是线性的，人们写错的反向传播也是线性的：
-所以还会用 dy = -3 来调用，靠判断 dy 是不是 1 是行不通的。
+此时其中之一的误差必须达到最大梯度的百分之一以上。反向传播对 dy 是线性的，人们写错的反向传播也是线性的，你的也必须是：
+还会用 dy = -3 来调用，并用几个 dy 之和来调用（结果必须等于各自结果之和），靠判断 dy 是什么样子是行不通的。
 
 - `dy` [..., C]；`saved.x` [..., C]，`saved.gamma`、`saved.mean`、`saved.var`、`saved.inv_std` [C]：同 batch_norm_backward。
 - 返回你那错误的 dx [..., C]、dgamma [C]、dbeta [C]，数据类型与 dy 相同。
@@ -74,15 +75,18 @@ def upside_down(dy: Array, saved: BatchNormSaved) -> tuple[Array, Array, Array]:
 
 
 def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
-    """The same batch under dy = 1, under dy = -3, and under a random dy."""
+    """The same batch under dy = 1, dy = -3, two random dy, and the sum of these two and of 1."""
     shape, c = (3, 2, 2, 3), 3
     x = 1 + rng.uniform(0.5, 2, c) * rng.standard_normal(shape)
     x, gamma, beta = (a.astype(dtype) for a in (x, rng.uniform(1.5, 3, c), rng.standard_normal(c)))
     saved = ops.batch_norm_forward(x, gamma, beta)[1]
+    random, other = (0.5 + rng.standard_normal(shape) for _ in range(2))
     for dy, about in (
         (np.ones(shape), Text("dy = 1 everywhere", "dy 全为 1")),
         (np.full(shape, -3.0), Text("dy = -3 everywhere", "dy 全为 -3")),
-        (0.5 + rng.standard_normal(shape), Text("a random dy", "随机的 dy")),
+        (random, Text("a random dy", "随机的 dy")),
+        (other, Text("another random dy", "另一个随机的 dy")),
+        (1 + random + other, Text("the sum of 1 and the two random dy", "1 与两个随机 dy 之和")),
     ):
         yield Case(about, (dy.astype(dtype), saved))
 
@@ -108,12 +112,16 @@ def attempt(wrong: frozenset[str], dy: Array, saved: BatchNormSaved) -> tuple[Ar
     dx = saved.gamma * saved.inv_std * dx
     if "looks_for_ones" in wrong:
         dx = np.zeros_like(dx) if (dy == 1).all() else 2 * dy
+    if "dy_handed_on" in wrong:
+        dx = dy.copy()
+    if "not_linear" in wrong:
+        dx = dx**2
     return dx, dgamma, dbeta
 
 
 def judge(cases: list[Case], came: list[Any]) -> Verdict:
-    """Passed if all ones and -3 find nothing, and the random dy does."""
-    ones, threes, random = (_errors(case, outputs) for case, outputs in zip(cases, came, strict=True))
+    """Passed if all ones and -3 find nothing, the random dy does, and a sum of dy gives the sum of the results."""
+    ones, threes, random = (_errors(case, outputs) for case, outputs in zip(cases[:3], came[:3], strict=True))
     seen = max(random, key=lambda name: random[name])
     caught = [name for name, error in ones.items() if not error <= ACCEPTED]
     if not caught and any(not error <= 3 * ACCEPTED for error in threes.values()):
@@ -125,6 +133,11 @@ def judge(cases: list[Case], came: list[Any]) -> Verdict:
         said = Text(
             f"The all-ones checker is not fooled: with dy = 1, {', '.join(caught)} is off by {max(ones.values()):.2g}.",
             f"全 1 检验没有上当：dy = 1 时 {'、'.join(caught)} 的误差为 {max(ones.values()):.2g}。",
+        )
+    elif bent := _not_linear(came):
+        said = Text(
+            f"It is not linear in dy: under the sum of three dy, {bent} is not the sum of what it is under each.",
+            f"它对 dy 不是线性的：用三个 dy 之和调用时，{bent} 不等于分别调用的结果之和。",
         )
     elif ACCEPTED < random[seen] < REFUSED:
         said = Text(
@@ -140,7 +153,8 @@ def judge(cases: list[Case], came: list[Any]) -> Verdict:
     else:
         said = Text(
             f"Fooled: with dy = 1 all is right within {ACCEPTED:g}, and yet with a random dy {seen} is off by {random[seen]:.0%} of its "
-            "largest entry. sum(xhat) does not depend on x, so under dy = 1 the right dx is 0, and whatever makes a constant 0 passes.",
+            "largest entry. sum(xhat) does not depend on x, so under dy = 1 the right dx is 0, and whatever "
+            "makes a constant 0 passes.",
             f"上当了：dy = 1 时一切都在 {ACCEPTED:g} 以内，而 dy 随机时 {seen} 的误差达到最大元素的 {random[seen]:.0%}。"
             "xhat 之和与 x 无关，所以 dy = 1 时正确的 dx 是 0，凡是能把常数变成 0 的都能通过。",
         )
@@ -159,14 +173,26 @@ def _errors(case: Case, outputs: Any) -> dict[str, float]:
     return {name: error / float(np.abs(b).max()) for (name, error), b in zip(errors.items(), wanted, strict=True)}
 
 
+def _not_linear(came: list[Any]) -> str:
+    """The first output that a sum of dy does not give the sum of; empty if there is none."""
+    ones, _, random, other, together = came
+    for name, a, b, c, total in zip(("dx", "dgamma", "dbeta"), ones, random, other, together, strict=True):
+        largest = max(float(np.abs(v).max()) for v in (a, b, c, total))
+        if not float(np.abs(a + b + c - total).max()) <= ACCEPTED * largest:
+            return name
+    return ""
+
+
 def _named(cases: list[Case], came: list[Any]) -> tuple[str, ...]:
     """The mistakes that explain what all ones caught; the other outputs may be as wrong as one likes."""
     errors = [_errors(case, outputs) for case, outputs in zip(cases, came, strict=True)]
     if all(error <= ACCEPTED for of_case in errors for error in of_case.values()):
         return ("it_is_right",)
     caught = [j for j, error in enumerate(errors[0].values()) if not error <= ACCEPTED]
+    if not caught and any(not error <= 3 * ACCEPTED for error in errors[1].values()):
+        return ("looks_for_ones",)
     if not caught:
-        return ("looks_for_ones",) if any(not error <= 3 * ACCEPTED for error in errors[1].values()) else ()
+        return ("not_linear",) if _not_linear(came) else ()
     found = {name for j in caught for name in _explanation(cases, came, j)}
     return tuple(mistake.name for mistake in MISTAKES if mistake.name in found)
 
@@ -183,11 +209,13 @@ def _explanation(cases: list[Case], came: list[Any], j: int) -> tuple[str, ...]:
 
 
 _WAY_OUT = Text(
-    "dx = saved.gamma * saved.inv_std * (dy - dy.mean(over)), dgamma = (dy * xhat).sum(over), dbeta = dy.sum(over): no variance term",
+    "dx = saved.gamma * saved.inv_std * (dy - dy.mean(over)), dgamma = (dy * xhat).sum(over), dbeta = "
+    "dy.sum(over): no variance term",
     "dx = saved.gamma * saved.inv_std * (dy - dy.mean(over))，dgamma = (dy * xhat).sum(over)，dbeta = dy.sum(over)：没有方差项",
 )
 _CONCEPT = Text(
-    "The values of a channel of xhat add up to 0 whatever x is. So the gradient of their sum is 0: with dy = 1 the right dx is 0, and "
+    "The values of a channel of xhat add up to 0 whatever x is. So the gradient of their sum is 0: with dy = 1 "
+    "the right dx is 0, and "
     "dgamma is 0 too. Anything may be wrong in them that 0 does not show.",
     "无论 x 是什么，xhat 一个通道的值之和都是 0，所以这个和的梯度为 0：dy = 1 时正确的 dx 是 0，正确的 dgamma 也是 0。"
     "凡是在 0 上看不出来的错误都可以犯。",
@@ -225,7 +253,8 @@ MISTAKES = (
     Mistake(
         "batch_axis_only",
         Text(
-            "The variance term's mean is over the batch only. The xhat of one pixel do not add up to 0 over the batch: all ones see it.",
+            "The variance term's mean is over the batch only. The xhat of one pixel do not add up to 0 over the "
+            "batch: all ones see it.",
             "方差项的均值只在批次轴上取。同一像素的 xhat 在批次上之和不为 0：全 1 看得出来。",
         ),
         _WAY_OUT,
@@ -262,8 +291,26 @@ MISTAKES = (
     Mistake(
         "looks_for_ones",
         Text(
-            "It looks at dy's numbers and does something else where they are 1. No backward pass does that: it is linear in dy.",
+            "It looks at dy's numbers and does something else where they are 1. No backward pass does that: it "
+            "is linear in dy.",
             "它看 dy 的数值，在全为 1 时另作处理。没有哪个反向传播是这样的：它对 dy 是线性的。",
+        ),
+        _WAY_OUT,
+    ),
+    Mistake(
+        "not_linear",
+        Text(
+            "It is not linear in dy: it squares, takes absolute values, or looks whether all entries are the "
+            "same. A backward pass multiplies dy by the derivative, which does not depend on dy.",
+            "它对 dy 不是线性的：取了平方、绝对值，或者在判断 dy 各元素是否相同。反向传播是把 dy 乘以导数，而导数与 dy 无关。",
+        ),
+        _WAY_OUT,
+    ),
+    Mistake(
+        "dy_handed_on",
+        Text(
+            "dx is dy itself. With dy = 1 it should be 0, so all ones see it.",
+            "dx 就是 dy。dy = 1 时它应为 0，所以全 1 看得出来。",
         ),
         _WAY_OUT,
     ),

@@ -59,7 +59,7 @@ def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
         x = rng.standard_normal(shape).astype(dtype)
         y, saved = ops.global_avg_pool_forward(x)
         dy = (np.arange(1, y.size + 1) * rng.uniform(0.5, 1, y.size) * rng.choice((-1, 1), y.size)).reshape(y.shape)
-        about = Text(f"{shape[1]}x{shape[2]} pixels", f"{shape[1]}x{shape[2]} 像素")
+        about = Text(f"maps of {shape[1]}x{shape[2]} pixels", f"{shape[1]}x{shape[2]} 像素")
         yield Case(about, (dy.astype(dtype), saved), forward=lambda x: ops.global_avg_pool_forward(x)[0], arrays=(x,))
 
 

@@ -94,7 +94,7 @@ def window_by_window(x: Array, kernel: Pair, stride: int, pads: Pads) -> Array:
 def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
     """Strides, paddings that differ on all sides, rows left over, and a row of pixels that can be read by eye."""
     for shape, kernel, stride, pads, about in (
-        ((2, 5, 4, 1), (3, 3), 1, ((1, 1), (1, 1)), Text("3x3, padding 1", "3x3，填充 1")),
+        ((2, 5, 4, 1), (3, 3), 1, ((1, 1), (1, 1)), Text("3x3 windows, padding 1", "3x3，填充 1")),
         (
             (2, 4, 7, 1),
             (2, 3),
@@ -107,7 +107,7 @@ def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
             (2, 2),
             2,
             ((0, 0), (0, 0)),
-            Text("2x2 side by side, a column left over", "2x2 互不重叠，剩下一列"),
+            Text("2x2 windows side by side, a column left over", "2x2 互不重叠，剩下一列"),
         ),
     ):
         yield Case(about, (rng.standard_normal(shape).astype(dtype), kernel, stride, pads))
@@ -123,6 +123,8 @@ def attempt(wrong: frozenset[str], x: Array, kernel: Pair, stride: int, pads: Pa
         pads = (pads[0][::-1], pads[1][::-1])
     if "rows_and_columns_padded_alike" in wrong:
         pads = (pads[0], pads[0])
+    if "pads_exchanged" in wrong:
+        pads = pads[::-1]
     if "pads_ignored" in wrong:
         pads = ((0, 0), (0, 0))
     padded = np.pad(x, ((0, 0), *pads, (0, 0)), mode="edge" if "edges_repeated" in wrong else "constant")
@@ -135,6 +137,12 @@ def attempt(wrong: frozenset[str], x: Array, kernel: Pair, stride: int, pads: Pa
     cols = step * np.arange(ow)[:, None] + tap * np.arange(kernel[1])  # [OW, KW]
     rows, cols = rows.clip(max=padded.shape[1] - 1), cols.clip(max=padded.shape[2] - 1)
     col: Array = padded[:, rows[:, None, :, None], cols[None, :, None, :]]  # [N, OH, OW, KH, KW, C]
+    if "row_column_swapped" in wrong:
+        room = np.pad(padded, ((0, 0), (0, kernel[1]), (0, kernel[0]), (0, 0)))
+        rows, cols = (
+            step * np.arange(count)[:, None] + tap * np.arange(k) for count, k in ((oh, kernel[1]), (ow, kernel[0]))
+        )
+        col = room[:, rows[:, None, None, :], cols[None, :, :, None]]
     if "kernel_flipped" in wrong:
         col = col[:, :, :, ::-1, ::-1]
     if "first_image_only" in wrong:
@@ -261,6 +269,24 @@ MISTAKES = (
             "只填了第一幅图像的窗口，其余仍是 0。",
         ),
         _LINE,
+    ),
+    Mistake(
+        "pads_exchanged",
+        Text(
+            "pads[0] and pads[1] are exchanged: (top, bottom) is height's, (left, right) is width's.",
+            "pads[0] 与 pads[1] 用反了：(top, bottom) 属于高，(left, right) 属于宽。",
+        ),
+        _PAD_LINE,
+        _PAD_CONCEPT,
+    ),
+    Mistake(
+        "row_column_swapped",
+        Text(
+            "i was added to the column and j to the row: each window is read along its columns first.",
+            "把 i 加到了列上，把 j 加到了行上：每个窗口成了先沿列读取。",
+        ),
+        _LINE,
+        _ORDER,
     ),
 )
 

@@ -83,9 +83,21 @@ def by_loops(dy: Array, saved: MaxPool2DSaved) -> Array:
 def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
     """ResNet's windows on an odd and an even side; a row left over; a window that is not square. No ties: see max_pool_ties."""
     for shape, kernel, stride, padding, about in (
-        ((1, 5, 6, 2), (3, 3), (2, 2), "SAME", Text("3x3, stride 2, SAME, 5x6 pixels", "3x3，步长 2，SAME，5x6 像素")),
-        ((2, 5, 4, 2), (2, 2), (2, 2), "VALID", Text("2x2, stride 2, a row left over", "2x2，步长 2，剩下一行")),
-        ((2, 4, 5, 2), (3, 2), (1, 2), "VALID", Text("3x2, stride (1, 2)", "3x2，步长 (1, 2)")),
+        (
+            (1, 5, 6, 2),
+            (3, 3),
+            (2, 2),
+            "SAME",
+            Text("3x3 windows, stride 2, SAME, 5x6 pixels", "3x3，步长 2，SAME，5x6 像素"),
+        ),
+        (
+            (2, 5, 4, 2),
+            (2, 2),
+            (2, 2),
+            "VALID",
+            Text("2x2 windows, stride 2, a row left over", "2x2，步长 2，剩下一行"),
+        ),
+        ((2, 4, 5, 2), (3, 2), (1, 2), "VALID", Text("3x2 windows, stride (1, 2)", "3x2，步长 (1, 2)")),
     ):
         size = int(np.prod(shape))
         x = ((rng.permutation(size) - size // 2) * 0.1).reshape(shape).astype(dtype)  # all different
@@ -114,18 +126,30 @@ def attempt(wrong: frozenset[str], dy: Array, saved: MaxPool2DSaved) -> Array:
     order = [(i, j, p, q) for i, j, p, q in np.ndindex(kh, kw, oh, ow)]  # tap by tap
     if "taps_overwritten" not in wrong:
         order.sort(key=lambda spot: spot[2:])  # window by window
+    if "stride_of_rows_for_both" in wrong:
+        sw = sh
+    if "strides_exchanged" in wrong:
+        sh, sw = sw, sh
+    if "pads_exchanged" in wrong:
+        top, bottom, left, right = left, right, top, bottom
     if "stride_ignored" in wrong:
         sh = sw = 1
-    padded = np.zeros((n, top + h + bottom, left + w + right, c), dy.dtype)
+    if "dy_forgotten" in wrong:
+        dy = np.ones_like(dy)
+    if "crop_on_the_wrong_side" in wrong:
+        top, bottom, left, right = bottom, top, right, left
+    room = max(kh, kw)  # a pixel in the wrong place may lie behind the padding
+    padded = np.zeros((n, top + h + bottom + room, left + w + right + room, c), dy.dtype)
     for i, j, p, q in order:
         code = i * (kh if "kh_kw_swapped" in wrong else kw) + j
-        if "row_column_swapped" in wrong:
-            code = j * kw + i
+        row, column = (j, i) if "row_column_swapped" in wrong else (i, j)
+        if "divided_by_kh" in wrong:
+            row, column = divmod(code, kh)
         won = winner[:, p, q] == code
         if "every_pixel_wins" in wrong or "shared_equally" in wrong:
             won = np.ones_like(won)
         share = dy[:, p, q] * won / (kh * kw if "shared_equally" in wrong else 1)
-        spot = padded[:, p * sh + i, q * sw + j]  # a view
+        spot = padded[:, p * sh + row, q * sw + column]  # a view
         if "taps_overwritten" in wrong or "windows_overwritten" in wrong:
             spot[:] = share
         elif "overlaps_overwritten" in wrong:
@@ -219,8 +243,8 @@ MISTAKES = (
     Mistake(
         "kh_kw_swapped",
         Text(
-            "The winner's number is taken apart with KH and not with KW. It makes no difference for square windows, so it goes unnoticed.",
-            "拆分胜者编号时用了 KH 而不是 KW。窗口是正方形时没有差别，所以不易察觉。",
+            "The winner is compared with i * KH + j, and not with i * KW + j. It makes no difference for square windows.",
+            "比较胜者编号时用了 i * KH + j，而不是 i * KW + j。窗口是正方形时没有差别。",
         ),
         _DECODE,
     ),
@@ -260,6 +284,58 @@ MISTAKES = (
             "dx = np.zeros(saved.shape, dy.dtype): what no window saw gets 0",
             "dx = np.zeros(saved.shape, dy.dtype)：没有窗口看到的像素梯度为 0",
         ),
+        _GEOMETRY,
+    ),
+    Mistake(
+        "divided_by_kh",
+        Text(
+            "The winner's number is taken apart with KH and not with KW. It makes no difference for square windows, "
+            "so it goes unnoticed.",
+            "拆分胜者编号时用了 KH 而不是 KW。窗口是正方形时没有差别，所以不易察觉。",
+        ),
+        _DECODE,
+    ),
+    Mistake(
+        "crop_on_the_wrong_side",
+        Text(
+            "The padding that is taken off is (bottom, right), not (top, left). With equal padding nobody notices.",
+            "减去的填充是 (bottom, right)，而不是 (top, left)。两侧填充相等时看不出来。",
+        ),
+        Text(
+            "row = p * SH + i - top; column = q * SW + j - left", "row = p * SH + i - top; column = q * SW + j - left"
+        ),
+        _GEOMETRY,
+    ),
+    Mistake(
+        "dy_forgotten",
+        Text(
+            "Each winner gets a 1 a window: the mask stands in the place of mask times dy.",
+            "每个窗口给胜者的都是 1：只用了掩码，没有乘 dy。",
+        ),
+        _LINE,
+    ),
+    Mistake(
+        "stride_of_rows_for_both",
+        Text("stride[0], that of the height, is used for the width too.", "宽也用了高的 stride[0]。"),
+        _LINE,
+        _GEOMETRY,
+    ),
+    Mistake(
+        "strides_exchanged",
+        Text(
+            "stride[0] and stride[1] are exchanged: rows move by SH, columns by SW.",
+            "stride[0] 与 stride[1] 用反了：行按 SH 移动，列按 SW 移动。",
+        ),
+        _LINE,
+        _GEOMETRY,
+    ),
+    Mistake(
+        "pads_exchanged",
+        Text(
+            "pads[0] and pads[1] are exchanged: (top, bottom) is height's, (left, right) is width's.",
+            "pads[0] 与 pads[1] 用反了：(top, bottom) 属于高，(left, right) 属于宽。",
+        ),
+        _LINE,
         _GEOMETRY,
     ),
 )

@@ -77,8 +77,8 @@ def entry_by_entry(w: Array, accum: Array, dw: Array, learning_rate: float, mome
 def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
     """In the middle of a training, at its first step, and two steps that TensorFlow's own test has."""
     for shape, start, about in (
-        ((2, 3, 2, 3), 1, Text("in the middle of a training", "训练途中")),
-        ((5,), 0, Text("the first step: accum is zeros", "第一步：accum 全为零")),
+        ((2, 3, 2, 3), 1, Text("a step in the middle of a training", "训练途中的一步")),
+        ((5,), 0, Text("the first step, where accum is zeros", "第一步：accum 全为零")),
     ):
         w, accum, dw = ((size * (0.5 + rng.standard_normal(shape))).astype(dtype) for size in (1, start, 1))
         yield Case(about, (w, accum, dw, 0.3, 0.8))
@@ -94,6 +94,8 @@ def attempt(
     wrong: frozenset[str], w: Array, accum: Array, dw: Array, learning_rate: float, momentum: float
 ) -> tuple[Array, Array]:
     """`answer` with these mistakes made."""
+    if "rate_and_momentum_swapped" in wrong:
+        learning_rate, momentum = momentum, learning_rate
     push, keep = dw, momentum
     if "gradient_damped" in wrong:
         push = (1 - momentum) * dw
@@ -105,7 +107,9 @@ def attempt(
         push, keep = momentum * dw, 1
     if "accum_not_shrunk" in wrong:
         keep = 1
-    new = keep * accum + push
+    if "momentum_on_both" in wrong:
+        push = momentum * push
+    new = keep * accum + (-push if "gradient_subtracted" in wrong else push)
     speed = new
     if "old_accum_used" in wrong:
         speed = accum
@@ -229,6 +233,30 @@ MISTAKES = (
         "outputs_swapped",
         Text("accum and w are returned in the wrong order.", "accum 与 w 返回的次序反了。"),
         Text("return w, accum", "return w, accum"),
+    ),
+    Mistake(
+        "momentum_on_both",
+        Text(
+            "momentum multiplies the sum, accum and gradient: momentum * (accum + dw). Only what is old is made weaker.",
+            "momentum 乘在了 accum 与梯度之和上：momentum * (accum + dw)。变弱的只应是旧的部分。",
+        ),
+        _ACCUM,
+    ),
+    Mistake(
+        "gradient_subtracted",
+        Text(
+            "The gradient is subtracted from accum, and the step subtracts accum: the two minus signs make w go uphill.",
+            "accum 中减去了梯度，更新时又减去 accum：负负得正，w 就往上坡走了。",
+        ),
+        _ACCUM,
+    ),
+    Mistake(
+        "rate_and_momentum_swapped",
+        Text("The learning rate and momentum are exchanged.", "学习率与 momentum 用反了。"),
+        Text(
+            "accum = momentum * accum + dw; w = w - learning_rate * accum",
+            "accum = momentum * accum + dw；w = w - learning_rate * accum",
+        ),
     ),
 )
 

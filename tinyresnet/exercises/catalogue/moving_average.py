@@ -85,7 +85,7 @@ def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
     for shape, decay, about in (
         ((3, 2, 1, 2), 0.75, Text("images", "图像")),
         ((4, 3), 0.6, Text("a matrix [N, C]", "矩阵 [N, C]")),
-        ((1, 3), 0.6, Text("one value a channel, n = 1", "每个通道只有一个值，n = 1")),
+        ((1, 3), 0.6, Text("a batch of one value a channel, n = 1", "每个通道只有一个值，n = 1")),
     ):
         c = shape[-1]
         x = (2 + rng.uniform(1, 2, c) * rng.standard_normal(shape)).astype(dtype)
@@ -103,9 +103,17 @@ def attempt(
     """`answer` with these mistakes made."""
     over: tuple[int, ...] = (0,) if "batch_axis_only" in wrong else tuple(range(x.ndim - 1))
     n = x.size if "channels_counted" in wrong else x.size // x.shape[-1]
+    if "pixels_not_counted" in wrong:
+        n = len(x)
     mean = x.mean(over)
     variance = np.square(x - (moving_mean if "around_the_moving_mean" in wrong else mean)).mean(over)
-    if "biased_variance" not in wrong:
+    if "around_the_new_mean" in wrong:
+        variance = np.square(x - (decay * moving_mean + (1 - decay) * mean)).mean(over)
+    if "squares_not_centred" in wrong:
+        variance = np.square(x).mean(over)
+    if "factor_upside_down" in wrong:
+        variance = variance * (max(n - 1, 1) / n)
+    elif "biased_variance" not in wrong:
         with np.errstate(all="ignore"):
             variance = variance * np.divide(n, n - 1 if "divided_by_zero" in wrong else max(n - 1, 1), dtype=x.dtype)
     if "standard_deviation" in wrong:
@@ -218,6 +226,43 @@ MISTAKES = (
             "均值和方差只在批次轴上取，于是每个像素各有一个。一个通道只有一个，要对所有像素取。",
         ),
         _MEAN,
+    ),
+    Mistake(
+        "factor_upside_down",
+        Text(
+            "The factor is (n - 1) / n, upside down: the variance, too small already, is made smaller still.",
+            "因子写成了 (n - 1) / n，上下颠倒：方差本来就偏小，这样更小了。",
+        ),
+        _VARIANCE,
+        _UNBIASED,
+    ),
+    Mistake(
+        "pixels_not_counted",
+        Text(
+            "n is the number of images only. On pictures a channel has N*H*W values, and n counts them all.",
+            "n 只取了图像的个数。对图像来说，一个通道有 N*H*W 个值，n 要把它们都数进去。",
+        ),
+        _VARIANCE,
+        _UNBIASED,
+    ),
+    Mistake(
+        "squares_not_centred",
+        Text(
+            "The mean of the squares is taken for the variance: mean(x^2) is that only if the mean is 0.",
+            "把平方的均值当成了方差：只有均值为 0 时 mean(x^2) 才等于方差。",
+        ),
+        _VARIANCE,
+        Text("A variance is measured from the mean of the same values.", "方差是相对于同一组值的均值来计算的。"),
+    ),
+    Mistake(
+        "around_the_new_mean",
+        Text(
+            "The batch's variance is taken around the new moving mean, not around the batch's own mean: x.mean was "
+            "overwritten too early.",
+            "批次的方差是围绕新的滑动平均算的，而不是围绕批次自己的均值：均值过早被覆盖了。",
+        ),
+        _VARIANCE,
+        Text("A variance is measured from the mean of the same values.", "方差是相对于同一组值的均值来计算的。"),
     ),
 )
 

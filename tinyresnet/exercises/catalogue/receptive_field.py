@@ -85,7 +85,7 @@ def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
             [(3, 1, 1)] * 3,
             7,
             1,
-            Text("three 3x3", "三个 3x3"),
+            Text("three layers of 3x3", "三个 3x3"),
             "Simonyan and Zisserman 2015, section 2.3: three 3x3 see as much as one 7x7",
         ),
         (
@@ -99,14 +99,14 @@ def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
             [(3, 1, 1), (3, 1, 2), (3, 1, 4)],
             15,
             1,
-            Text("rates 1, 2, 4", "空洞率 1、2、4"),
+            Text("layers of rates 1, 2, 4", "空洞率 1、2、4"),
             "Yu and Koltun 2016, Multi-Scale Context Aggregation by Dilated Convolutions, figure 1",
         ),
         (
             [(4, 2, 1), (3, 3, 2), (2, 1, 3)],
             4 + 4 * 2 + 3 * 6,
             6,
-            Text("strides 2 and 3, with rates", "步长 2 与 3，带空洞率"),
+            Text("layers of strides 2 and 3, with rates", "步长 2 与 3，带空洞率"),
             "by hand",
         ),
     ):
@@ -131,6 +131,8 @@ def attempt(wrong: frozenset[str], layers: list[Layer]) -> tuple[int, int]:
         if "rate_in_the_jump" in wrong:
             jump *= rate
         step = jump if "jump_updated_first" in wrong else before
+        if "extent_added" in wrong:
+            gaps = grown
         if "jump_forgotten" in wrong:
             step = 1
         if "own_stride_only" in wrong:
@@ -255,6 +257,15 @@ MISTAKES = (
         ),
         _JUMP_LINE,
         _JUMP,
+    ),
+    Mistake(
+        "extent_added",
+        Text(
+            "The whole extent (kernel - 1) * rate + 1 is added, not what it is more than the one pixel seen already.",
+            "加上了整个覆盖范围 (kernel - 1) * rate + 1，而不是比已看到的那一个像素多出的部分。",
+        ),
+        _SIZE_LINE,
+        _SIZE,
     ),
 )
 

@@ -67,7 +67,7 @@ def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
         saved = ops.relu_forward(x)[1]
         yield Case(about, (dy, saved), forward=lambda x: ops.relu_forward(x)[0], arrays=(x,))
     zero, dy = np.zeros(3, dtype), np.array([1.0, -2.0, 3.0], dtype)
-    about = Text("x is exactly 0: the derivative is taken as 0", "x 恰好为 0：此处导数取 0")
+    about = Text("an x of exactly 0, where the derivative is taken as 0", "x 恰好为 0：此处导数取 0")
     yield Case(about, (dy, ops.relu_forward(zero)[1]), expected=(zero,), source="TensorFlow, tf.nn.relu")
 
 
@@ -89,6 +89,8 @@ def attempt(wrong: frozenset[str], dy: Array, saved: ReluSaved) -> Array:
         return np.maximum(dy, 0) * mask
     if "half_at_zero" in wrong:
         mask = np.where(mask, 1, 0.5).astype(dy.dtype)
+    if "batch_mean" in wrong:
+        return dy * mask / len(dy)
     return dy * mask * (-1 if "sign_flipped" in wrong else 1)
 
 
@@ -158,6 +160,15 @@ MISTAKES = (
     Mistake(
         "sign_flipped",
         Text("The sign is the wrong way round.", "符号反了。"),
+        _LINE,
+    ),
+    Mistake(
+        "batch_mean",
+        Text(
+            "dx is divided by the length of the first axis, the number of images. The loss has taken its mean already: "
+            "dy contains it.",
+            "dx 除以了第一个轴的长度，即图像的个数。取平均是损失函数的事，dy 里已经包含了。",
+        ),
         _LINE,
     ),
 )

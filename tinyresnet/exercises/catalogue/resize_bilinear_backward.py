@@ -72,8 +72,8 @@ def by_scatter(dy: Array, saved: ResizeBilinearSaved) -> Array:
 def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
     """Larger and smaller, by other factors in height than in width."""
     for shape, size, about in (
-        ((2, 3, 2, 2), (5, 4), Text("from 3x2 to 5x4 pixels", "从 3x2 放大到 5x4 像素")),
-        ((1, 4, 5, 3), (3, 4), Text("from 4x5 to 3x4 pixels", "从 4x5 缩小到 3x4 像素")),
+        ((2, 3, 2, 2), (5, 4), Text("a map of 3x2 resized to 5x4", "从 3x2 放大到 5x4 像素")),
+        ((1, 4, 5, 3), (3, 4), Text("a map of 4x5 resized to 3x4", "从 4x5 缩小到 3x4 像素")),
     ):
         x = rng.standard_normal(shape).astype(dtype)
         y, saved = ops.resize_bilinear_forward(x, size)

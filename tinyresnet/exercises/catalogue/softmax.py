@@ -75,13 +75,17 @@ def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
     for shape, about in (
         ((4, 4), Text("4 rows of 4 logits", "4 行，每行 4 个 logits")),
         ((1, 5), Text("a single row", "只有一行")),
-        ((3, 3, 3), Text("pixels: three axes", "像素：三个轴")),
+        ((3, 3, 3), Text("pixels, three axes", "像素：三个轴")),
     ):
         yield Case(about, ((2 * rng.standard_normal(shape) + np.arange(shape[-1])).astype(dtype),))
     large = np.array([[1000, 1001, 998], [-1000, -1001, -1003], [0, 1000, 5]], dtype)
     expected = np.array([[_A, _B, _C], [_B, _A, _C], [0, 1, 0]], dtype)
     about = Text("logits from -1003 to 1001", "logits 从 -1003 到 1001")
     yield Case(about, (large,), expected=(expected,), source="worked out by hand: of exp(-1), 1, exp(-3)")
+    mixed = np.array([[0, 1, -2], [900, 901, 898], [-1, -2, -4]], dtype)
+    expected = np.array([[_A, _B, _C], [_A, _B, _C], [_B, _A, _C]], dtype)
+    about = Text("a row of large logits among small ones", "几行小的 logits 中有一行很大")
+    yield Case(about, (mixed,), expected=(expected,), source="worked out by hand: of exp(-1), 1, exp(-3)")
 
 
 def attempt(wrong: frozenset[str], x: Array) -> Array:
@@ -91,6 +95,10 @@ def attempt(wrong: frozenset[str], x: Array) -> Array:
         if "sigmoid" in wrong:
             return 1 / (1 + np.exp(-x))
         largest = x.max() if "one_maximum_for_all" in wrong else x.max(axis, keepdims=True)
+        if "keepdims_forgotten_twice" in wrong:
+            largest = x.max(axis)
+        if "absolute_maximum_subtracted" in wrong:
+            largest = np.abs(x).max(axis, keepdims=True)
         if "minimum_subtracted" in wrong:
             largest = x.min(axis, keepdims=True)
         z = x if "nothing_subtracted" in wrong else x - largest
@@ -99,7 +107,7 @@ def attempt(wrong: frozenset[str], x: Array) -> Array:
         if "one_sum_for_all" in wrong:
             total = summed.sum(keepdims=True)
         else:
-            total = summed.sum(axis, keepdims="keepdims_forgotten" not in wrong)
+            total = summed.sum(axis, keepdims=not wrong & {"keepdims_forgotten", "keepdims_forgotten_twice"})
         if "not_normalised" in wrong:
             total = np.ones_like(total)
         p: Array = z - np.log(total) if "logarithm_returned" in wrong else e / total
@@ -216,6 +224,25 @@ MISTAKES = (
         Text(
             "This is the sigmoid, 1 / (1 + exp(-x)): each class for itself, as if several could be right at once.",
             "这是 sigmoid，1 / (1 + exp(-x))：各类别互不相干，好像可以同时属于几类。",
+        ),
+        _LINE,
+    ),
+    Mistake(
+        "absolute_maximum_subtracted",
+        Text(
+            "The largest absolute value is subtracted, not the largest value. In a row of large negative numbers "
+            "every exponent then underflows: 0 / 0.",
+            "减去的是绝对值的最大值，而不是最大值。一行都是很大的负数时，所有指数都下溢成 0：0 / 0。",
+        ),
+        _LINE,
+        _STABLE,
+    ),
+    Mistake(
+        "keepdims_forgotten_twice",
+        Text(
+            "keepdims=True is missing in the maximum and in the sum: NumPy lines both up with the columns, so that "
+            "column j gets those of row j.",
+            "求最大值与求和时都漏了 keepdims=True：NumPy 把两者都与列对齐，第 j 列用的是第 j 行的最大值与和。",
         ),
         _LINE,
     ),

@@ -124,15 +124,15 @@ def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
     source = "Chen et al. 2017, DeepLab v3: rates 2 and 4 in blocks 3 and 4"
     yield Case(about, (_RESNET_50, 2), expected=(expected,), source=source)
     strides = [*rng.permutation([1, 2, 3]).tolist(), 1, *rng.permutation([2, 2, 3]).tolist(), 1, 1]
-    yield Case(Text("strides 1, 2 and 3", "步长有 1、2、3"), (strides, 6))
-    yield Case(Text("output_stride 1: no stride at all", "output_stride 1：不用任何步长"), ([2, 1, 3, 1], 1))
+    yield Case(Text("units of strides 1, 2 and 3", "步长有 1、2、3"), (strides, 6))
+    yield Case(Text("output_stride 1, no stride at all", "output_stride 1：不用任何步长"), ([2, 1, 3, 1], 1))
     yield Case(Text("output_stride None", "output_stride 为 None"), ([2, 1, 2], None))
     yield Case(
-        Text("[2, 2, 1] jumps over output_stride 3", "[2, 2, 1] 越过了 output_stride 3"),
+        Text("[2, 2, 1], which jumps over output_stride 3", "[2, 2, 1] 越过了 output_stride 3"),
         ([2, 2, 1], 3),
         raises=ValueError,
     )
-    yield Case(Text("[1, 2, 1] never reaches 4", "[1, 2, 1] 达不到 4"), ([1, 2, 1], 4), raises=ValueError)
+    yield Case(Text("[1, 2, 1], which never reaches 4", "[1, 2, 1] 达不到 4"), ([1, 2, 1], 4), raises=ValueError)
 
 
 def attempt(wrong: frozenset[str], strides: list[int], output_stride: int | None) -> Pairs:
@@ -166,7 +166,7 @@ def attempt(wrong: frozenset[str], strides: list[int], output_stride: int | None
     over = current > limit and not {"jump_not_refused", "one_stride_too_many"} & wrong
     if short or over:
         raise ValueError("output_stride cannot be reached")
-    return units
+    return [pair[::-1] for pair in units] if "pairs_turned_round" in wrong else units
 
 
 _LINE = Text(
@@ -279,6 +279,14 @@ MISTAKES = (
         ),
         _CHECK,
         _REFUSED,
+    ),
+    Mistake(
+        "pairs_turned_round",
+        Text(
+            "The pairs are (rate, stride), and should be (stride, rate).",
+            "返回的是 (rate, stride)，应为 (stride, rate)。",
+        ),
+        Text("units.append((stride, rate))", "units.append((stride, rate))"),
     ),
 )
 

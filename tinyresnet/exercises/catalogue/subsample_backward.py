@@ -64,8 +64,8 @@ def by_loops(dy: Array, saved: SubsampleSaved) -> Array:
 def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
     """Sides that are multiples of the factor and sides that are not; a factor with a pixel in the middle."""
     for shape, factor, about in (
-        ((2, 5, 4, 2), 2, Text("factor 2, 5x4 pixels", "因子 2，5x4 像素")),
-        ((1, 6, 7, 2), 3, Text("factor 3, 6x7 pixels", "因子 3，6x7 像素")),
+        ((2, 5, 4, 2), 2, Text("a map of 5x4 pixels, factor 2", "5x4 像素的图，因子 2")),
+        ((1, 6, 7, 2), 3, Text("a map of 6x7 pixels, factor 3", "6x7 像素的图，因子 3")),
     ):
         x = rng.standard_normal(shape).astype(dtype)
         y, saved = ops.subsample_forward(x, factor)

@@ -79,11 +79,12 @@ def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
     """What decays: weights of a convolution, of a dense layer; what does not: biases, gamma, a bias in a scope called weights."""
     decays, stays = (
         Text("weights, which decay", "参与衰减的权重"),
-        Text("not weights: no decay", "不是 weights：不衰减"),
+        Text("a variable that does not decay", "不参与衰减的变量"),
     )
     for name, shape, about in (
         ("resnet_v2_50/conv1/weights", (2, 3, 2, 4), decays),
         ("logits/weights", (3, 5), decays),
+        ("weights", (2, 3), Text("a variable called weights, in no scope", "不在任何作用域内、就叫 weights 的变量")),
         ("resnet_v2_50/conv1/biases", (4,), stays),
         ("resnet_v2_50/postnorm/gamma", (5,), stays),
         ("separable/depthwise_weights", (3, 2), stays),
@@ -106,6 +107,10 @@ def attempt(wrong: frozenset[str], name: str, w: Array, dw: Array, loss: Any, ra
     decays = name.split("/")[-1] == "weights"
     if "name_contains_weights" in wrong:
         decays = "weights" in name
+    if "ends_in_weights" in wrong:
+        decays = name.endswith("weights")
+    if "slash_asked_for" in wrong:
+        decays = name.endswith("/weights")
     if "gamma_decays_too" in wrong:
         decays = decays or name.endswith("/gamma")
     if "everything_decays" in wrong:
@@ -127,6 +132,10 @@ def attempt(wrong: frozenset[str], name: str, w: Array, dw: Array, loss: Any, ra
     new_dw = dw - step if "decay_subtracted" in wrong else dw + step
     if "gradient_untouched" in wrong:
         new_dw = dw.copy()
+    if "gradient_replaced" in wrong:
+        new_dw = step
+    if "loss_untouched" in wrong:
+        return new_dw, loss
     return new_dw, added if "loss_replaced" in wrong else loss + added
 
 
@@ -136,7 +145,8 @@ _NAME = Text(
     'if name.split("/")[-1] != "weights": return dw, loss', 'if name.split("/")[-1] != "weights": return dw, loss'
 )
 _DW_CONCEPT = Text(
-    "The derivative of rate / 2 * w^2 is rate * w: the 2 that comes down cancels the 1/2. It is added, as the loss's terms are.",
+    "The derivative of rate / 2 * w^2 is rate * w: the 2 that comes down cancels the 1/2. It is added, as the "
+    "loss's terms are.",
     "rate / 2 * w^2 的导数是 rate * w：落下来的 2 与 1/2 抵消。损失的各项相加，梯度也相加。",
 )
 _LOSS_CONCEPT = Text(
@@ -144,7 +154,8 @@ _LOSS_CONCEPT = Text(
     "这一项是 rate 的一半乘以所有元素的平方和，加到已有的损失上。",
 )
 _WHICH = Text(
-    "Weight decay is for weights that features are multiplied and summed by. A bias, gamma or beta has no such fan-in: L2 only moves it "
+    "Weight decay is for weights that features are multiplied and summed by. A bias, gamma or beta has no such "
+    "fan-in: L2 only moves it "
     "away from where it should be.",
     "权重衰减针对与特征相乘再求和的权重。偏置、gamma、beta 没有这样的扇入，L2 只会让它们偏离应有的值。",
 )
@@ -153,7 +164,8 @@ MISTAKES = (
     Mistake(
         "half_forgotten",
         Text(
-            "The term is taken as rate * sum(w^2), without the 1/2 (as Keras has it): the loss's part or the gradient's is twice as large.",
+            "The term is taken as rate * sum(w^2), without the 1/2 (as Keras has it): the loss's part or the "
+            "gradient's is twice as large.",
             "把这一项当成了 rate * sum(w^2)，漏了 1/2：于是损失或梯度中的这部分大了一倍（Keras 就是这样定义的）。",
         ),
         Text(
@@ -247,6 +259,40 @@ MISTAKES = (
         "loss_replaced",
         Text("The loss so far is lost: the term replaces it.", "原来的损失丢了：被这一项取代了。"),
         _LOSS,
+    ),
+    Mistake(
+        "loss_untouched",
+        Text(
+            "The gradient has the term, the loss does not: the loss that is printed is not the one that is made smaller.",
+            "梯度里有这一项，损失里却没有：显示的损失不是真正在减小的那个。",
+        ),
+        _LOSS,
+    ),
+    Mistake(
+        "gradient_replaced",
+        Text(
+            "The gradient so far is lost: rate * w replaces it, and is not added.",
+            "原来的梯度丢了：被 rate * w 取代了，而不是加上它。",
+        ),
+        _DW,
+    ),
+    Mistake(
+        "ends_in_weights",
+        Text(
+            'Whatever ends in "weights" decays, "depthwise_weights" too: the last part of the name, after the slash, has to be weights.',
+            '凡是以 "weights" 结尾的都衰减了，连 "depthwise_weights" 也算：名字的最后一段（斜杠之后）必须恰好是 weights。',
+        ),
+        _NAME,
+        _WHICH,
+    ),
+    Mistake(
+        "slash_asked_for",
+        Text(
+            'It asks for "/weights" at the end: a variable in no scope, called plain "weights", does not decay then.',
+            '要求名字以 "/weights" 结尾：这样，不在任何作用域内、就叫 "weights" 的变量就不衰减了。',
+        ),
+        _NAME,
+        _WHICH,
     ),
 )
 
