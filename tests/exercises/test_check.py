@@ -70,6 +70,14 @@ def test_habits_of_float32_and_of_float64() -> None:
     assert result.passed and "float64" in str(result.notes)
 
 
+def test_two_values_of_one_shape_may_come_as_one_array() -> None:
+    def mine(size: int, kernel: int, stride: int, rate: int) -> Any:
+        answer = load("conv2d_same_padding").answer
+        return np.array(answer(size, kernel, stride, rate))
+
+    assert check(mine, "conv2d_same_padding").passed
+
+
 # ---- what is no answer --------------------------------------------------------------------------------------------------
 def test_a_copy_of_our_source_is_refused_wherever_it_stands() -> None:
     exercise = load("batch_norm_backward")

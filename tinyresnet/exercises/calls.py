@@ -111,6 +111,13 @@ def split(exercise: Exercise, value: Any) -> tuple[Any, ...]:
     """The outputs that a function of this exercise returned."""
     if len(exercise.outputs) == 1 and exercise.outputs[0].kind == "integers":
         return (value,)  # the value itself may be a tuple
+    if (
+        len(exercise.outputs) > 1
+        and isinstance(value, np.ndarray)
+        and value.ndim
+        and len(value) == len(exercise.outputs)
+    ):
+        return tuple(value)  # stacked: each can still be told from the others
     several = (tuple, list) if len(exercise.outputs) > 1 else tuple
     return tuple(value) if isinstance(value, several) else (value,)
 

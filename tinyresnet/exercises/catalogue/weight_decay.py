@@ -59,7 +59,7 @@ def answer(name: str, w: Array, dw: Array, loss: float, rate: float) -> tuple[Ar
 
 def by_its_share(name: str, w: Array, dw: Array, loss: float, rate: float) -> tuple[Array, float]:
     """The same with a rate of 0 for what does not decay, and the sum as a product of w with itself."""
-    rate = rate if name == "weights" or name.endswith("/weights") else 0.0
+    rate = rate if name.endswith("/weights") else 0.0
     flat = w.ravel()
     new_dw: Array = w * rate + dw
     return new_dw, float(flat @ flat) * (0.5 * rate) + loss
@@ -84,7 +84,6 @@ def cases(rng: Rng, dtype: Any) -> Iterator[Case]:
     for name, shape, about in (
         ("resnet_v2_50/conv1/weights", (2, 3, 2, 4), decays),
         ("logits/weights", (3, 5), decays),
-        ("weights", (2, 3), Text("a variable called weights, in no scope", "不在任何作用域内、就叫 weights 的变量")),
         ("resnet_v2_50/conv1/biases", (4,), stays),
         ("resnet_v2_50/postnorm/gamma", (5,), stays),
         ("separable/depthwise_weights", (3, 2), stays),
@@ -109,8 +108,6 @@ def attempt(wrong: frozenset[str], name: str, w: Array, dw: Array, loss: Any, ra
         decays = "weights" in name
     if "ends_in_weights" in wrong:
         decays = name.endswith("weights")
-    if "slash_asked_for" in wrong:
-        decays = name.endswith("/weights")
     if "gamma_decays_too" in wrong:
         decays = decays or name.endswith("/gamma")
     if "everything_decays" in wrong:
@@ -281,15 +278,6 @@ MISTAKES = (
         Text(
             'Whatever ends in "weights" decays, "depthwise_weights" too: the last part of the name, after the slash, has to be weights.',
             '凡是以 "weights" 结尾的都衰减了，连 "depthwise_weights" 也算：名字的最后一段（斜杠之后）必须恰好是 weights。',
-        ),
-        _NAME,
-        _WHICH,
-    ),
-    Mistake(
-        "slash_asked_for",
-        Text(
-            'It asks for "/weights" at the end: a variable in no scope, called plain "weights", does not decay then.',
-            '要求名字以 "/weights" 结尾：这样，不在任何作用域内、就叫 "weights" 的变量就不衰减了。',
         ),
         _NAME,
         _WHICH,
