@@ -166,7 +166,7 @@ def _seen(exercise: Exercise, worst: Worst, wrong: list[int]) -> Text:
     several = len(names) > 1
     head = Text(
         f"{' and '.join(names)} {'are' if several else 'is'} wrong{also.en}{f'. {output.name}' if several else ''} on {about.en}",
-        f"{'、'.join(names)} 不对{also.zh}。{f'{output.name} ' if several else ''}输入为 {about.zh}",
+        f"{'、'.join(names)} 不对{also.zh}。{f'{output.name} ' if several else ''}输入为{about.zh}",
     )
     if isinstance(right, str):
         return Text(f'{head.en}. It is "{came}"', f"{head.zh}。它是“{came}”")
