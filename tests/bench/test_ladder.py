@@ -33,7 +33,9 @@ CASES: dict[str, Callable[[], Short]] = {
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize(
+    "kind", [pytest.param("unit", marks=pytest.mark.slow), *(kind for kind in CASES if kind != "unit")]
+)
 def test_all_rungs_compute_the_same(kind: str) -> None:
     result = CASES[kind]().measure(OPTIONS)
     rungs_there = [row.side for row in result.rows]

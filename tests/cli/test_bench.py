@@ -72,6 +72,7 @@ def test_the_whole_small_version(call: Call, empty_folder: Path) -> None:
     assert all(case["sides"] and (case["ratios"] or name == "peak/gemm") for name, case in results.items())
 
 
+@pytest.mark.slow
 def test_a_kernel_that_is_wrong_stops_it(call: Call, empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("torch", "numba"):
         pytest.importorskip(package)
@@ -108,6 +109,7 @@ def test_a_kernel_that_is_wrong_stops_it(call: Call, empty_folder: Path, monkeyp
     assert LAYER in [case["case"] for case in told(empty_folder / "right")["cases"]]
 
 
+@pytest.mark.slow
 def test_alone_it_is_compared_with_the_plain_functions(call: Call, empty_folder: Path) -> None:
     pytest.importorskip("numba")
     code, out, err = call(
@@ -133,6 +135,7 @@ def test_a_peer_that_is_not_installed_is_left_out(call: Call, monkeypatch: pytes
         )
 
 
+@pytest.mark.slow
 def test_a_second_run_gets_a_folder_of_its_own(call: Call, empty_folder: Path) -> None:
     arguments = "bench", "--quick", "--peers", "--only", "peak/gemm", "--rounds", 1
     assert call(*arguments).code == call(*arguments).code == 0

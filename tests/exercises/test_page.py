@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from docs import measure_exercises
-from tests.exercises.test_power import power
+from tests.exercises.measured import power
 from tinyresnet.exercises.catalogue import NAMES
 
 pytestmark = pytest.mark.host_only

@@ -1,4 +1,7 @@
-"""Every notebook runs from top to bottom without a warning: in English with the answers, in Chinese as the learner finds it."""
+"""Every notebook runs from top to bottom without a warning, with the answers; some of the twins as the learner finds them.
+
+That the twins have the same code is tested in test_sources.py.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def test_with_the_answers(source: Path) -> None:
     assert build.run(build.with_answers(build.notebook_of(source)), source.parent) == []
 
 
-@pytest.mark.parametrize("source", build.sources("zh"), ids=lambda path: path.stem)
+@pytest.mark.parametrize("source", build.sources("zh")[::3], ids=lambda path: path.stem)
 def test_as_the_learner_finds_it(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINYRESNET_LANG", "zh")
     notebook = build.notebook_of(source)
