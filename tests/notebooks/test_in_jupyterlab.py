@@ -25,6 +25,7 @@ NOTEBOOK = "07_relu_pooling_cross_entropy"
 WRONG = "def relu_backward(dy, saved):\n    return dy * (dy > 0)\n"
 RIGHT = "def relu_backward(dy, saved):\n    return dy * (saved.y > 0)\n"
 READY = "window.jupyterapp?.shell.currentWidget?.context?.isReady"
+EVERY_CELL_HAS_RUN = "jupyterapp.shell.currentWidget.content.widgets.every(c => c.model.type !== 'code' || Number.isInteger(c.model.executionCount))"
 IDLE = "jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'"
 
 
@@ -92,8 +93,15 @@ def shown(page: Page, cell: int) -> str:
     return text
 
 
+def until_shown(page: Page, cell: int, words: str) -> None:
+    """Waits until these words stand under a cell: the kernel may be called idle before it has begun."""
+    node = f"jupyterapp.shell.currentWidget.content.widgets[{cell}].outputArea.node"
+    page.until(f"{node}.innerText.includes({json.dumps(words)})")
+
+
 def test_an_exercise_done_wrong_and_then_right(page: Page) -> None:
     page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+    page.until(EVERY_CELL_HAS_RUN)
     page.until(IDLE)
     faults = page.evaluate(
         "jupyterapp.shell.currentWidget.content.widgets.filter(c => c.model.type === 'code')"
@@ -101,11 +109,13 @@ def test_an_exercise_done_wrong_and_then_right(page: Page) -> None:
     )
     assert faults == 0
     cell = cell_of(page, 'exercises.check("relu_backward"')
+    until_shown(page, cell, "not yet")
     assert "not yet" in shown(page, cell) and "not written" in shown(page, cell)
     picture(page, "stub")
 
     check = '\n\nexercises.check("relu_backward", relu_backward)'
     write_and_run(page, cell, WRONG + check)
+    until_shown(page, cell, "mask_from_dy")
     said = shown(page, cell)
     assert "not yet" in said and "mask_from_dy" in said and "2 more hints" in said
     colours = page.evaluate(
@@ -115,6 +125,7 @@ def test_an_exercise_done_wrong_and_then_right(page: Page) -> None:
     picture(page, "wrong")
 
     write_and_run(page, cell, RIGHT + check)
+    until_shown(page, cell, "relu_backward: right")
     said = shown(page, cell)
     assert "relu_backward: right" in said and "train a ResNet on it" in said and "not yet" not in said
     picture(page, "right")
