@@ -25,7 +25,8 @@ NOTEBOOK = "07_relu_pooling_cross_entropy"
 WRONG = "def relu_backward(dy, saved):\n    return dy * (dy > 0)\n"
 RIGHT = "def relu_backward(dy, saved):\n    return dy * (saved.y > 0)\n"
 READY = "window.jupyterapp?.shell.currentWidget?.context?.isReady"
-EVERY_CELL_HAS_RUN = "jupyterapp.shell.currentWidget.content.widgets.every(c => c.model.type !== 'code' || Number.isInteger(c.model.executionCount))"
+CELLS = "jupyterapp.shell.currentWidget.content.widgets"
+EVERY_CELL_HAS_RUN = f"{CELLS}.every(c => c.model.type !== 'code' || Number.isInteger(c.model.executionCount))"
 IDLE = "jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'"
 
 
