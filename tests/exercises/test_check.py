@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tinyresnet import exercises, ops
+from tinyresnet.exercises import limits
 from tinyresnet.exercises.catalogue import load
 
 pytestmark = pytest.mark.host_only
@@ -133,6 +134,11 @@ def test_too_few_values() -> None:
     assert result.diagnosis == ["wrong_number_of_outputs"] and "(dx, dgamma, dbeta)" in result.symptom
 
 
+def test_a_wrong_shape_is_named_beside_what_is_wrong_elsewhere() -> None:
+    result = check(lambda dy, saved: (0 * dy, (dy * saved.x)[0], dy.sum(0)), "batch_norm_backward")
+    assert result.diagnosis == ["wrong_shape", "all_zero"] and "dgamma has shape" in result.symptom
+
+
 def test_writing_into_an_input_is_a_fault_even_if_the_numbers_are_right() -> None:
     def in_place(dy: Any, saved: Any) -> Any:
         dx = dy.copy()
@@ -165,6 +171,23 @@ def test_an_endless_loop_is_stopped() -> None:
 
     result = check(endless, seconds=0.5)
     assert result.diagnosis == ["too_slow"] and "0.5 s" in result.symptom
+
+
+def test_without_a_process_of_its_own_a_timer_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS and Windows: in this process, and whatever the function catches."""
+    monkeypatch.setattr(limits, "HAS_LIMITS", False)
+
+    def holds_on(dy: Any, saved: Any) -> Any:
+        while True:
+            try:
+                sum(range(1000))
+            except Exception:
+                pass
+
+    result = check(holds_on, seconds=0.5)
+    assert result.diagnosis == ["too_slow"] and "0.5 s" in result.symptom
+    assert check(right).passed
+    assert check(lambda dy, saved: dy * (dy > 0)).diagnosis == ["mask_from_dy"]
 
 
 @pytest.mark.skipif(not HAS_LIMITS, reason="limits of memory are Linux's")

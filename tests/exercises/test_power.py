@@ -13,6 +13,7 @@ from tinyresnet.exercises.calls import cases_of
 from tinyresnet.exercises.catalogue import NAMES, load
 from tinyresnet.exercises.power import hand_in, planted
 from tinyresnet.exercises.refusals import is_ours, is_stub
+from tinyresnet.gradcheck_table import op_pairs
 
 pytestmark = pytest.mark.host_only
 MANY, FEW = 200, 3
@@ -23,6 +24,13 @@ def test_there_are_enough_exercises_and_mistakes() -> None:
     assert [exercise.name for exercise in exercises.all()] == list(NAMES)
     assert min(len(exercise.mistakes) for exercise in exercises.all()) >= 5
     assert sum(len(exercise.mistakes) for exercise in exercises.all()) >= 120
+
+
+def test_every_backward_op_has_the_exercise_of_its_name() -> None:
+    assert {f"{name}_backward" for name in op_pairs()} <= set(NAMES)
+    for name in op_pairs():
+        exercise = load(f"{name}_backward")
+        assert exercise.op == exercise.name
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -23,6 +23,7 @@ import numpy as np
 
 from ..backend import Array, use_backend
 from .exercise import Case, Exercise, Function
+from .limits import TimeIsOver
 
 DTYPES = (np.float64, np.float32)
 MOST_BYTES = 256 << 10  # of one output: the cases are small
@@ -148,6 +149,8 @@ def call(exercise: Exercise, mine: Function, case: Case) -> Outcome:
         # NumPy's own way with overflow and the like, whatever the process around has set.
         with quiet[0], quiet[1], use_backend("numpy"), np.errstate(all="warn", under="ignore"):
             value = mine(*case.args, **case.kwargs)
+    except TimeIsOver:
+        raise
     except BaseException as error:  # SystemExit and KeyboardInterrupt of the function too: it alone fails
         return Outcome((), raised=_told(error), error=_kind(error), printed=printed.getvalue())
     seconds = time.perf_counter() - start
@@ -170,7 +173,7 @@ def call(exercise: Exercise, mine: Function, case: Case) -> Outcome:
 
 def _kind(error: BaseException) -> str:
     """The name of the nearest class that Python knows: a subclass of ValueError is a ValueError."""
-    if type(error).__module__.startswith("tinyresnet.exercises"):  # ours: time is over, or that is our own answer
+    if type(error).__module__.startswith("tinyresnet.exercises"):  # ours: it is our own answer
         return type(error).__name__
     return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins")
 
@@ -196,6 +199,8 @@ def call_all(exercise: Exercise, load: Callable[[], Function], seed: int, send: 
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             mine = load()
+    except TimeIsOver:
+        raise
     except BaseException as error:
         send(encode(Outcome((), raised=_told(error), error=_kind(error), printed=printed.getvalue())))
         return

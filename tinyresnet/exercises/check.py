@@ -148,8 +148,6 @@ def judged(exercise: Exercise, outcomes: list[Outcome], seed: int) -> CheckResul
             f"它要求的内存过多：{memory_error.outcome.raised}",
         )
         return failed(exercise, Fault("too_much_memory", seen), printed=printed)
-    if any(t.outcome.error == "_TimeIsOver" for t in everything):
-        return stopped_result(exercise, Stopped("time", []), SECONDS, MEMORY)
     for t in everything:
         if fault := structural_fault(exercise, t.case, t.dtype, t.outcome, t.right):
             fault = fault._replace(seen=_on(fault.seen, t.case.about))

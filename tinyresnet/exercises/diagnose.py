@@ -60,7 +60,8 @@ def diagnosed(
     if fault is not None:
         if fault.name == "input_overwritten" and len(names) > 1:
             names = []  # its inputs were no longer those of the library
-        return _of_fault(exercise, fault, [Finding(tuple(names), fault.seen), *findings], printed)
+        explained = fault.output is not None and fault.output not in unexplained
+        return _of_fault(exercise, fault, [Finding(tuple(names), fault.seen), *findings], printed, explained)
     worst = _worst(exercise, everything, verdicts or [])
     symptom, details = _seen(exercise, worst, wrong), _differences(exercise, worst, seed)
     return _result(exercise, worst, symptom, names, findings, details, printed)
@@ -84,12 +85,14 @@ def _wrong_outputs(exercise: Exercise, whole: list[Tried]) -> list[int]:
     ]
 
 
-def _of_fault(exercise: Exercise, fault: Fault, findings: list[Finding], printed: str) -> CheckResult:
-    """The fault, and beside it what the numbers say."""
+def _of_fault(
+    exercise: Exercise, fault: Fault, findings: list[Finding], printed: str, explained: bool = False
+) -> CheckResult:
+    """The fault, and beside it what the numbers say. `explained`: that a known mistake gives just this output."""
     result = failed(exercise, fault, printed=printed)
     named = [name for finding in findings for name in finding.names]
     if named:
-        kept = [fault.name] if fault.name in ("raises", "input_overwritten", "output_is_an_input") else []
+        kept = [] if explained and fault.name != "output_is_an_input" else [fault.name]
         mistakes = {m.name: m for m in exercise.mistakes}
         result.diagnosis = [*kept, *named]
         told = {fault.name: GENERIC.get(fault.name, fault.seen)} | {n: m.why for n, m in mistakes.items()}

@@ -38,7 +38,7 @@ class Stopped(Exception):
         self.reason, self.done = reason, done
 
 
-class _TimeIsOver(BaseException):
+class TimeIsOver(BaseException):
     """Raised inside the function by the timer; not an Exception, so that `except Exception` does not hold it up."""
 
 
@@ -168,7 +168,7 @@ def _under_a_timer(work: Work, seconds: float) -> list[bytes]:
     try:
         with _timer(seconds):
             work(messages.append)
-    except _TimeIsOver:
+    except TimeIsOver:
         raise Stopped("time", messages) from None
     return messages
 
@@ -180,7 +180,7 @@ def _timer(seconds: float) -> Iterator[None]:
 
     def wait() -> None:
         while not over.wait(seconds):  # again and again: a bare `except` may swallow one
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(_TimeIsOver))
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TimeIsOver))
 
     timer = threading.Thread(target=wait, daemon=True)
     timer.start()
