@@ -23,10 +23,8 @@ from numba.extending import intrinsic
 
 I64 = ir.IntType(64)
 LINE = 64  # bytes of a cache line
-ELEMENTS = {
-    types.float32: (ir.FloatType(), 4),
-    types.float64: (ir.DoubleType(), 8),
-}  # Numba's type -> LLVM's, and its bytes
+# Numba's type -> LLVM's, and its bytes
+ELEMENTS = {types.float32: (ir.FloatType(), 4), types.float64: (ir.DoubleType(), 8)}
 
 
 @functools.cache
