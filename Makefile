@@ -2,18 +2,23 @@
 #
 #   make test PYTHON=python3.12                         another interpreter (remove .venv first)
 #   make test PYTEST_ARGS="-k conv2d -x"                options for pytest
+#   make test WORKERS=0                                 one test at a time, in this process (for a debugger)
 #   make demo DEMO_ARGS="--epochs 2"                    options for the command
 #   make bench BENCH_ARGS="--only 'frozen/*/b8'"        likewise
 
 PYTHON ?= python3
 PEER_PYTHON ?= python3.11
 PYTEST_ARGS ?=
+WORKERS ?= 2
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 PEER_VENV := .venv-tf-slim
+
+# Two files of tests at a time: most of a run is Python or a compiler, which keep one core busy.
+PYTEST := $(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -26,11 +31,11 @@ demo: $(VENV)/.ready-demo ## check every gradient, then train a small ResNet on 
 	$(BIN)/tinyresnet demo $(DEMO_ARGS)
 
 test: $(VENV)/.ready-test ## run the tests, except the slow ones
-	$(BIN)/python -m pytest -rs -m "not slow" $(PYTEST_ARGS) tests
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS) tests
 
 test-slow: $(VENV)/.ready-test ## run what `make test` leaves out: slow tests, then the suite on the strict device
-	$(BIN)/python -m pytest -rs -m slow $(PYTEST_ARGS) tests
-	$(BIN)/python -m pytest -rs --backend strict -m "not slow and not host_only" $(PYTEST_ARGS) tests
+	$(PYTEST) -m slow $(PYTEST_ARGS) tests
+	$(PYTEST) --backend strict -m "not slow and not host_only" $(PYTEST_ARGS) tests
 
 lint: $(VENV)/.ready-dev ## check style, format and types
 	$(BIN)/ruff check .

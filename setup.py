@@ -28,6 +28,7 @@ NOTEBOOKS = ["jupyterlab>=4.2", "jupytext>=1.16", "nbconvert>=7.16", "ipykernel>
 DOCS = ["markdown-it-py>=3", "pygments>=2.17", *PLOT]
 TEST = [
     "pytest>=8",
+    "pytest-xdist>=3.6",
     "hypothesis>=6.100",
     "build>=1.2",
     "setuptools>=77",

@@ -12,6 +12,7 @@ marked `host_only` that takes it. The last lines of a run say what was skipped, 
 from __future__ import annotations
 
 import os
+import pathlib
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -113,7 +114,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         (kept if belongs else left_out).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = kept
+    items[:] = longest_files_first(kept)
+
+
+def longest_files_first(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Files by the seconds that their slow tests say they take: begun last, a long one would keep one process busy alone."""
+    seconds = Counter[pathlib.Path]()
+    for item in items:
+        for mark in item.iter_markers("slow"):
+            seconds[item.path] += mark.kwargs.get("seconds", 0)
+    return sorted(items, key=lambda item: -seconds[item.path])  # stable: the rest stays in order
 
 
 # ---- skips --------------------------------------------------------------------------------------------------------------

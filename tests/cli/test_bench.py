@@ -60,7 +60,7 @@ def test_the_small_version_measures_beside_every_peer(call: Call, empty_folder: 
         assert line in out
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=50)
 def test_the_whole_small_version(call: Call, empty_folder: Path) -> None:
     for package in ("torch", "onnx", "onnxruntime", "openvino", "numba"):
         pytest.importorskip(package)

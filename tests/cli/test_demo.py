@@ -72,7 +72,7 @@ def test_a_second_time_it_takes_the_next_free_name(no_table: None, call: Call, m
     assert numbers_in(Path("runs/demo")) == before != numbers_in(Path("runs/demo-3"))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=130)
 def test_the_whole_demo_is_as_good_as_the_readme_says(call: Call) -> None:
     code, out, _ = call("demo", "--seed", 1)
     assert code == 0 and float(out.splitlines()[-1].removeprefix("test accuracy ")) >= 0.86

@@ -144,7 +144,7 @@ def test_the_table_is_up_to_date(mistake: Mistake) -> None:
     assert (ROOT / mistake.file).read_text(encoding="utf-8").count(mistake.old) == 1, f"{mistake.file}: {mistake.old!r}"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=55)
 def test_an_unaltered_copy_passes(tmp_path: Path) -> None:
     """Else any copy would fail, and every mistake would seem caught."""
     examples = sorted({mistake.example for mistake in MISTAKES}) or ["relu-odd"]
@@ -152,7 +152,7 @@ def test_an_unaltered_copy_passes(tmp_path: Path) -> None:
     assert status == 0, output
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=25)
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.what)
 def test_a_mistake_in_a_kernel_is_caught(mistake: Mistake, tmp_path: Path) -> None:
     package = copy_of_the_package(tmp_path)

@@ -80,7 +80,7 @@ def test_a_race_is_seen() -> None:
 
 
 # ---- the number of the kernels' threads ---------------------------------------------------------------------------------
-@pytest.mark.slow
+@pytest.mark.slow(seconds=25)
 def test_one_two_and_three_threads(tmp_path: Path) -> None:
     """Within rounding across numbers of threads; bit for bit between two processes with one number."""
     saved = {}
@@ -138,14 +138,14 @@ def test_a_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # ---- the first call -----------------------------------------------------------------------------------------------------
-@pytest.mark.slow
+@pytest.mark.slow(seconds=50)
 def test_eight_threads_make_the_first_call_at_once(tmp_path: Path) -> None:
     """Nothing is compiled yet, and the pool does not exist."""
     process = run("at-once", NUMBA_CACHE_DIR=str(tmp_path))
     assert process.returncode == 0, said(process)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=50)
 def test_two_processes_fill_one_cache(tmp_path: Path) -> None:
     """Both find it empty and write to it; a third one reads what they left."""
     processes = at_once(lambda i: run("at-once", NUMBA_CACHE_DIR=str(tmp_path)), count=2)

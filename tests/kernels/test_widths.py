@@ -40,7 +40,7 @@ def width_of(output: str) -> str:
     return next(line.removeprefix("width ") for line in output.splitlines() if line.startswith("width "))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=55)
 @pytest.mark.parametrize("target", X86)
 def test_a_narrower_target(target: str, tmp_path: Path) -> None:
     name, features, needed, bits = X86[target]
@@ -56,7 +56,7 @@ def test_a_narrower_target(target: str, tmp_path: Path) -> None:
     print(f"{target}: run, with vectors of {bits} bits")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=65)
 def test_this_machine_from_an_empty_cache(tmp_path: Path) -> None:
     """And a second process, which finds the first one's machine code, gives the same."""
     for which in ("empty", "warm"):

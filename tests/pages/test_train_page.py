@@ -163,7 +163,7 @@ def needs_extras() -> None:
         pytest.skip("Ctrl-C cannot be sent to one process alone on Windows")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=90)
 @pytest.mark.host_only
 @pytest.mark.usefixtures("needs_extras")
 def test_whoever_follows_the_page_sees_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

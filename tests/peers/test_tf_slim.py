@@ -108,7 +108,9 @@ def test_resnet_v2_50_gradients_in_float32_once_the_relus_decide_alike(backend: 
     with use(relu_forward=repeat):
         result = ours.run_net({**meta, "dtype": "float32"})
     exact = seeded.unpack(RESNET_50, "float64, training")["gradients"]
-    looser = 4.0 if backend.name == "numba" else 1.0  # 13 layers by Winograd
+    # Fifty layers deep, the order in which BLAS adds decides: 0.5e-4 with OpenBLAS's AVX-512 kernel, up to 1.13e-4 with its
+    # others. numba has 13 layers by Winograd: 2.6e-4.
+    looser = 4.0 if backend.name == "numba" else 2.0
     assert failures(compare_group("gradients", result.groups["gradients"], exact), gradients=looser) == []
 
 

@@ -61,7 +61,7 @@ def everything(folder: Path) -> tuple[object, ...]:
     return (*arrays, metrics_of(folder))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=220)
 @pytest.mark.host_only
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_twenty_killed_runs_end_bit_for_bit_as_one_that_was_left_alone(tmp_path: Path) -> None:
