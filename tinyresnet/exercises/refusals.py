@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import textwrap
+import threading
 from collections.abc import Iterable
 from types import CodeType
 from typing import Any
@@ -67,10 +69,17 @@ def _unwrapped(function: Any) -> Any:
     return getattr(function, "__func__", function)
 
 
+# Python 3.11 counts the depth of a tree for all threads together, and raises SystemError if two parse at a time.
+_PARSING = threading.Lock()
+if hasattr(os, "register_at_fork"):  # a child must not find it held by a thread that stayed behind
+    os.register_at_fork(before=_PARSING.acquire, after_in_parent=_PARSING.release, after_in_child=_PARSING.release)
+
+
 def _parsed(function: Function) -> ast.FunctionDef | None:
     try:
         source = inspect.getsource(getattr(function, "__code__", function))  # its own, not that of what it wraps
-        tree = ast.parse(textwrap.dedent(source))
+        with _PARSING:
+            tree = ast.parse(textwrap.dedent(source))
     except (OSError, TypeError, SyntaxError, ValueError):
         return None
     found = tree.body[0] if tree.body else None

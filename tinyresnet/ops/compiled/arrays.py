@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...backend import Array
+from ...kernels.cpu.memory import MEMORY
 
 KEPT = 512  # templates (see kernels/cpu/template.py) that each kind of an op keeps, at most: a net has a few dozen geometries
 
@@ -24,4 +25,5 @@ def pixels_of(x: Array) -> tuple[int, int]:
 
 def result(shape: tuple[int, ...], like: Array) -> Array:
     """A new array of this shape, of the type of `like` in the machine's byte order, to be filled."""
-    return np.empty(shape, like.dtype.newbyteorder("="))
+    y: Array = MEMORY.empty(shape, like.dtype.newbyteorder("="))
+    return y
