@@ -10,6 +10,7 @@
     packing.py       weights in the micro-kernel's order
     batch_norm.py    with or without ReLU, forward and backward    elementwise.py, pooling.py   the rest
     plan.py, plan_convolution.py    which way is the quickest for a geometry, how its work is cut into tasks, and the Steps for it
+    memory.py        memory for results: what one array gives back, the next one gets
     template.py      Steps that are written once and run with other arrays at each call
 
 Kernels know addresses and integers only. What an op asks of its arguments, and what it saves for its backward half, is in

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+pytest.importorskip("numba")
+
 from tinyresnet import use_backend
 from tinyresnet.kernels.cpu import memory
 from tinyresnet.kernels.cpu.memory import LINE, Memory, Piece
@@ -175,6 +177,10 @@ def test_results_of_ops_come_from_here(monkeypatch: pytest.MonkeyPatch) -> None:
         assert place(again) == where
         np.testing.assert_array_equal(again, b + b)
         assert not np.shares_memory(add(a, b), again)
+
+
+def test_the_tests_of_kernels_spoil_results_before() -> None:
+    assert np.isnan(memory.MEMORY.empty((3,), FLOAT32)).all()
 
 
 def test_threads_do_not_get_the_same_piece() -> None:
