@@ -79,7 +79,7 @@ class Memory:
         return np.asarray(Lease(piece, shape, dtype, self._returned))
 
     def give_back(self) -> None:
-        """Whatever no array has goes back to the system."""
+        """Blocks that no array has a piece of go back to the system."""
         with self._lock:
             self._join_returned()
             self._drop_whole_blocks()
